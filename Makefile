@@ -1,0 +1,60 @@
+# Burger Stack. `make demo` shows it, `make test` proves it; the rest is below, each with its line of help.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := check
+.PHONY: help setup demo up down test lint check format bench torture docs lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+APPROVE ?= ask
+KEEP ?= 0
+export APPROVE KEEP
+
+help: ## What there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: .venv/.ready ## Install everything into .venv; `burger` is then .venv/bin/burger
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) .ci/setup.py
+
+demo: setup ## The main job: a push on its way to production (APPROVE=auto answers the gates, KEEP=1 leaves it serving)
+	@$(BIN)/python -m portal.demo demo
+
+up: setup ## Start the portal with the demo's organisation; Ctrl-C stops it
+	@$(BIN)/python -m portal.demo up
+
+down: setup ## Stop what `make up` or `make demo KEEP=1` left serving
+	@$(BIN)/python -m portal.demo down
+
+check: lint test ## Lint and test
+
+lint: setup ## Style, types and the pipeline file
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/burger lint pipeline.yaml
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+
+test: setup ## Run the tests; says what it had to leave out
+	@$(BIN)/pytest
+
+format: setup ## Let the tools format what they can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## Measure against floors in the same run; writes var/bench.json
+	@$(BIN)/python -m tests.bench
+
+torture: setup ## The tests that kill, flood and race, at full count
+	@BURGER_TORTURE=1 $(BIN)/pytest -m torture
+
+docs: setup ## Write the generated pages of docs/ anew
+	@$(BIN)/python -m tests.docs.generate
+
+lock: ## Resolve the dependencies anew
+	@uv pip compile -q pyproject.toml --group dev --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	@uv pip compile -q --group shop --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/requirements.lock
+
+clean: ## Remove what the project made, state included
+	@[ ! -d .venv ] || $(BIN)/python -m portal.demo down || true
+	@rm -rf var .venv build *.egg-info

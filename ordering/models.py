@@ -1,0 +1,172 @@
+"""The shop's tables. Rows are changed through `ordering.orders` only; pages read through
+`ordering.selectors`.
+
+Money is in minor units of the shop's currency. What a customer bought is copied into the order's lines, so
+that a later change of the menu never changes what was sold.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from ordering import food
+
+
+class Category(models.Model):
+    slug = models.SlugField(_("slug"), max_length=50, unique=True)
+    name = models.CharField(_("name"), max_length=80)
+    position = models.PositiveSmallIntegerField(_("position"), default=0, db_default=0)
+
+    class Meta:
+        ordering = ["position", "name"]
+        verbose_name = _("category")
+        verbose_name_plural = _("categories")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MenuItem(models.Model):
+    """Something to eat or drink. `stock` counts what is left; None means that it is made without counting."""
+
+    category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="items", verbose_name=_("category"))
+    slug = models.SlugField(_("slug"), max_length=50, unique=True)
+    name = models.CharField(_("name"), max_length=80)
+    description = models.CharField(_("description"), max_length=240, blank=True, default="", db_default="")
+    price = models.PositiveIntegerField(
+        _("price in minor units"), validators=[MinValueValidator(1), MaxValueValidator(1_000_000)]
+    )
+    allergens = models.JSONField(_("allergens"), default=list, blank=True, validators=[food.validate_allergens])
+    diets = models.JSONField(_("diets"), default=list, blank=True, validators=[food.validate_diets])
+    stock = models.PositiveIntegerField(_("stock"), null=True, blank=True)
+    available = models.BooleanField(_("available"), default=True, db_default=True)
+    picture = models.CharField(
+        _("picture"), max_length=80, blank=True, default="", db_default="", help_text=_("A static file.")
+    )
+    position = models.PositiveSmallIntegerField(_("position"), default=0, db_default=0)
+
+    class Meta:
+        ordering = ["position", "name"]
+        verbose_name = _("menu item")
+        verbose_name_plural = _("menu items")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def in_stock(self) -> bool:
+        return self.available and self.stock != 0
+
+
+class Status(models.TextChoices):
+    RECEIVED = "received", _("Received")
+    PREPARING = "preparing", _("Preparing")
+    READY = "ready", _("Ready")
+    COLLECTED = "collected", _("Collected")
+    CANCELED = "canceled", _("Canceled")
+
+
+def new_token() -> str:
+    """The name of an order in addresses: 128 random bits, so that nobody finds an order that is not
+    theirs."""
+    return secrets.token_urlsafe(16)
+
+
+class Order(models.Model):
+    """One purchase. `number` counts from 1 each `day` and is what is called out at the counter.
+
+    `idempotency_key` was chosen by whoever ordered; `fingerprint` is the SHA-256 of what they asked for, so
+    that the same key with another wish is noticed. `revision` grows by one with each change.
+    """
+
+    token = models.CharField(max_length=32, unique=True, default=new_token, editable=False)
+    day = models.DateField(_("day"))
+    number = models.PositiveIntegerField(_("number"))
+    idempotency_key = models.CharField(max_length=64, unique=True, editable=False)
+    fingerprint = models.CharField(max_length=64, editable=False)
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.RECEIVED)
+    status_since = models.DateTimeField(_("in this status since"))
+    revision = models.PositiveIntegerField(default=1, db_default=1, editable=False)
+    name = models.CharField(_("name"), max_length=60)
+    note = models.CharField(_("note"), max_length=300, blank=True, default="", db_default="")
+    currency = models.CharField(_("currency"), max_length=3)
+    total = models.PositiveBigIntegerField(_("total in minor units"))
+    placed_at = models.DateTimeField(_("placed at"))
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        permissions = [("work_kitchen", "Can work in the kitchen")]
+        constraints = [models.UniqueConstraint(fields=["day", "number"], name="ordering_order_number_of_day")]
+        # The kitchen asks for a status and the oldest of it, however many orders are stored.
+        indexes = [models.Index(fields=["status", "status_since"], name="ordering_order_board")]
+
+    def __str__(self) -> str:
+        return f"{self.day} #{self.number}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("ordering:order", args=[self.token])
+
+
+class OrderLine(models.Model):
+    """What was bought, under the name and at the price of that moment. `item` is None once the menu lost
+    it."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
+    item = models.ForeignKey(MenuItem, on_delete=models.SET_NULL, null=True, related_name="+")
+    slug = models.CharField(max_length=50)
+    name = models.CharField(max_length=80)
+    price = models.PositiveIntegerField()
+    quantity = models.PositiveSmallIntegerField()
+    # True where the stock was counted down: only then does a cancellation count it up again.
+    counted = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.name}"
+
+    @property
+    def total(self) -> int:
+        return self.price * self.quantity
+
+
+class OrderEvent(models.Model):
+    """One change of an order's status; the rows of an order are its whole history, oldest first."""
+
+    class Kind(models.TextChoices):
+        PLACED = "placed", _("Placed")
+        ADVANCED = "advanced", _("Moved on")
+        UNDONE = "undone", _("Undone")
+        CANCELED = "canceled", _("Canceled")
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=10, choices=Kind)
+    from_status = models.CharField(max_length=12, choices=Status, blank=True, default="")
+    to_status = models.CharField(max_length=12, choices=Status)
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=150, blank=True, default="", db_default="")
+    reason = models.CharField(max_length=200, blank=True, default="", db_default="")
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.to_status}"
+
+
+class DayCounter(models.Model):
+    """The last order number given out on a day. Its row is the lock that keeps numbers without gap or
+    double."""
+
+    day = models.DateField(primary_key=True)
+    last = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.last}"

@@ -1,0 +1,253 @@
+"""The one door for every change of an order: page, API and kitchen call these functions and nothing else
+writes.
+
+    received -> preparing -> ready -> collected
+        any of the first three -> canceled
+        each step can be undone once at a time, a cancellation too
+
+Each function is one transaction and leaves one `OrderEvent`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from ordering import conf
+from ordering.models import DayCounter, MenuItem, Order, OrderEvent, OrderLine, Status
+from ordering.wishes import Problem, Wish, items_of, not_enough, problems_of, total_of
+
+NEXT: dict[str, Status] = {
+    Status.RECEIVED: Status.PREPARING,
+    Status.PREPARING: Status.READY,
+    Status.READY: Status.COLLECTED,
+}
+BEFORE: dict[str, str] = {after: before for before, after in NEXT.items()}
+CANCELABLE = tuple(NEXT)
+
+
+class CannotPlaceError(Exception):
+    """The order was not placed and nothing was written. `problems` says everything that stands in the way."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(" ".join(problem.message for problem in problems))
+        self.problems = problems
+
+
+class KeyReusedError(Exception):
+    """The idempotency key belongs to `order` already, which asked for something else."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(
+            _("This key already placed order %(number)d with other contents. Use a new key for a new order.")
+            % {"number": order.number}
+        )
+        self.order = order
+
+
+class NotPossibleError(Exception):
+    """The order is not in a state in which this can be done. The message says which and what to do."""
+
+
+def placed_with(*, key: str) -> Order | None:
+    """The order that this idempotency key placed, if it did."""
+    return Order.objects.filter(idempotency_key=key).first()
+
+
+def place(*, key: str, wish: Wish, actor: str = "customer") -> tuple[Order, bool]:
+    """Place an order once: the same key again gives the same order, however often and however parallel.
+
+    Returns the order and whether this call placed it. Raises CannotPlaceError, and KeyReusedError when the
+    key placed an order for something else. Stock is taken in the same transaction and never goes below zero.
+    """
+    try:
+        with transaction.atomic():
+            order, created = _place_in_turn(key, wish, actor)
+    except IntegrityError:
+        # Two posts with one key take turns at the day's counter; only around midnight they can meet here.
+        existing = placed_with(key=key)
+        if existing is None:
+            raise
+        order, created = existing, False
+    if not created and order.fingerprint != wish.fingerprint:
+        raise KeyReusedError(order)
+    return order, created
+
+
+def _place_in_turn(key: str, wish: Wish, actor: str) -> tuple[Order, bool]:
+    now = timezone.now()
+    counter = _wait_for_turn(now.astimezone(conf.time_zone()).date())
+    # Only now: whoever had the turn before may have placed this very order, and sold its last burger for it.
+    if existing := placed_with(key=key):
+        return existing, False
+    items = items_of(wish)
+    if problems := problems_of(wish, items):
+        raise CannotPlaceError(problems)
+    _take_stock({items[slug]: quantity for slug, quantity in wish.lines.items()})
+    counter.last += 1
+    counter.save(update_fields=["last"])
+    order = Order.objects.create(
+        day=counter.day,
+        number=counter.last,
+        idempotency_key=key,
+        fingerprint=wish.fingerprint,
+        status_since=now,
+        name=wish.name,
+        note=wish.note,
+        currency=conf.currency(),
+        total=total_of(wish, items),
+        placed_at=now,
+    )
+    OrderLine.objects.bulk_create(
+        OrderLine(
+            order=order,
+            item=items[slug],
+            slug=slug,
+            name=items[slug].name,
+            price=items[slug].price,
+            quantity=quantity,
+            counted=items[slug].stock is not None,
+        )
+        for slug, quantity in wish.lines.items()
+    )
+    _remember(order, OrderEvent.Kind.PLACED, "", Status.RECEIVED, now, actor)
+    return order, True
+
+
+def _wait_for_turn(day: dt.date) -> DayCounter:
+    """The day's counter, locked until the transaction ends (SQLite has locked the whole database by then)."""
+    counters = DayCounter.objects.select_for_update()
+    return counters.filter(day=day).first() or counters.get_or_create(day=day)[0]
+
+
+def _take_stock(wanted: Mapping[MenuItem, int]) -> None:
+    """Count the stock down, or raise CannotPlaceError; the caller's transaction then takes back what was
+    counted."""
+    missing = []
+    # Always in the same order, so that two orders for the same items never wait for each other.
+    for item, quantity in sorted(wanted.items(), key=lambda pair: pair[0].pk):
+        if item.stock is None:
+            continue
+        taken = MenuItem.objects.filter(pk=item.pk, stock__gte=quantity).update(stock=F("stock") - quantity)
+        if not taken:
+            left = MenuItem.objects.values_list("stock", flat=True).get(pk=item.pk) or 0
+            missing.append(not_enough(item.name, item.slug, left))
+    if missing:
+        raise CannotPlaceError(missing)
+
+
+@transaction.atomic
+def advance(*, order: Order, expect: str, actor: str) -> Order:
+    """Move an order on to the next status. `expect` is the status that the person saw.
+
+    A second click does nothing, because the order has left `expect` by then. Raises NotPossibleError.
+    """
+    target = NEXT.get(expect)
+    if target is None:
+        raise NotPossibleError(_("An order that is %(status)s cannot be moved on.") % {"status": _label(expect)})
+    if not _move(order, expect, target, OrderEvent.Kind.ADVANCED, actor) and order.status != target:
+        raise _moved_meanwhile(order)
+    return order
+
+
+@transaction.atomic
+def undo(*, order: Order, expect: str, actor: str) -> Order:
+    """Take an order one status back; a canceled one to where it was canceled. Raises NotPossibleError.
+
+    Undoing a cancellation takes the stock again, and is refused where it has been sold meanwhile.
+    """
+    target = _canceled_from(order) if expect == Status.CANCELED else BEFORE.get(expect)
+    if target is None:
+        raise NotPossibleError(_("An order that is %(status)s has no step to undo.") % {"status": _label(expect)})
+    if not _move(order, expect, target, OrderEvent.Kind.UNDONE, actor):
+        if order.status != target:
+            raise _moved_meanwhile(order)
+        return order
+    if expect == Status.CANCELED:
+        _take_stock_again(order)
+    return order
+
+
+@transaction.atomic
+def cancel(*, order: Order, expect: str, actor: str, reason: str) -> Order:
+    """Cancel an order that has not been collected; the customer reads the reason. Counted stock returns.
+
+    Raises NotPossibleError.
+    """
+    if expect not in CANCELABLE:
+        raise NotPossibleError(_("An order that is %(status)s cannot be canceled.") % {"status": _label(expect)})
+    if not reason:
+        raise NotPossibleError(_("Say why the order is canceled: the customer reads it."))
+    if not _move(order, expect, Status.CANCELED, OrderEvent.Kind.CANCELED, actor, reason):
+        if order.status != Status.CANCELED:
+            raise _moved_meanwhile(order)
+        return order
+    counted = order.lines.filter(counted=True, item__isnull=False).order_by("item_id")
+    for item, quantity in counted.values_list("item_id", "quantity"):
+        MenuItem.objects.filter(pk=item, stock__isnull=False).update(stock=F("stock") + quantity)
+    return order
+
+
+def _move(order: Order, before: str, after: str, kind: OrderEvent.Kind, actor: str, reason: str = "") -> bool:
+    """Change the status if it still is `before`, and refresh `order` either way. Only one of two callers
+    wins."""
+    now = timezone.now()
+    moved = Order.objects.filter(pk=order.pk, status=before).update(
+        status=after, status_since=now, revision=F("revision") + 1
+    )
+    order.refresh_from_db()
+    if moved:
+        _remember(order, kind, before, after, now, actor, reason)
+    return bool(moved)
+
+
+def _remember(
+    order: Order,
+    kind: OrderEvent.Kind,
+    before: str,
+    after: str,
+    at: dt.datetime,
+    actor: str,
+    reason: str = "",
+) -> None:
+    OrderEvent.objects.create(
+        order=order,
+        kind=kind,
+        from_status=before,
+        to_status=after,
+        at=at,
+        actor=actor[:150],
+        reason=reason[:200],
+    )
+
+
+def _canceled_from(order: Order) -> str | None:
+    event = order.events.filter(kind=OrderEvent.Kind.CANCELED).last()
+    return event.from_status if event else None
+
+
+def _take_stock_again(order: Order) -> None:
+    lines = order.lines.filter(counted=True, item__stock__isnull=False).select_related("item")
+    try:
+        _take_stock({line.item: line.quantity for line in lines if line.item})
+    except CannotPlaceError as error:
+        raise NotPossibleError(
+            _("Order %(number)d stays canceled, its food has been sold meanwhile. %(problems)s")
+            % {"number": order.number, "problems": error}
+        ) from error
+
+
+def _moved_meanwhile(order: Order) -> NotPossibleError:
+    return NotPossibleError(
+        _("Order %(number)d is %(status)s by now: somebody else moved it. Look at the board again.")
+        % {"number": order.number, "status": _label(order.status)}
+    )
+
+
+def _label(status: str) -> str:
+    return str(Status(status).label).lower() if status in Status.values else repr(status)

@@ -1,0 +1,32 @@
+"""How every page of the shop is rendered: with the shop's own facts, and without leaning on a project's
+settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.cache import patch_vary_headers
+
+from ordering import conf
+
+
+def shop_context() -> dict[str, Any]:
+    return {
+        "shop_name": conf.shop_name(),
+        "shop_notice": conf.notice(),
+        "shop_release": conf.release(),
+        "shop_currency": conf.currency(),
+    }
+
+
+def render_shop(
+    request: HttpRequest, template: str, context: dict[str, Any] | None = None, *, status: int = 200
+) -> HttpResponse:
+    """A page or fragment. It belongs to one visitor: shared caches must not keep it."""
+    body = render_to_string(template, {**shop_context(), **(context or {})}, request=request)
+    response = HttpResponse(body, status=status)
+    response["Cache-Control"] = "private, no-cache"
+    patch_vary_headers(response, ["Cookie"])
+    return response

@@ -1,0 +1,88 @@
+"""What pages and the API read. The number of queries never grows with the number of stored orders."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
+
+from ordering.models import Category, MenuItem, Order, OrderEvent, OrderLine, Status
+
+# A board is for the eye: more cards in one column than this help nobody.
+MAX_CARDS = 60
+# How long a finished order stays on the board, where it can be undone.
+DONE_FOR = dt.timedelta(minutes=15)
+MAX_DONE = 8
+LATE_AFTER = dt.timedelta(minutes=10)
+SOON_AFTER = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the kitchen's board. `more` is how many orders do not fit on it."""
+
+    status: str
+    orders: list[Order]
+    more: int = 0
+
+    @property
+    def label(self) -> str:
+        return str(Status(self.status).label)
+
+
+def menu() -> list[tuple[Category, list[MenuItem]]]:
+    """The categories in their order with their items; categories without items are left out. One query."""
+    items = MenuItem.objects.select_related("category").order_by(
+        "category__position", "category__name", "position", "name"
+    )
+    return [(category, list(group)) for category, group in groupby(items, key=lambda item: item.category)]
+
+
+def order_by_token(token: str) -> Order | None:
+    """An order with its lines and its history. Three queries."""
+    return Order.objects.filter(token=token).prefetch_related("lines", "events").first()
+
+
+def board() -> list[Column]:
+    """The kitchen's columns: what came in, what is on the grill, what waits at the counter; oldest first."""
+    return [_column(status) for status in (Status.RECEIVED, Status.PREPARING, Status.READY)]
+
+
+def recently_done(*, now: dt.datetime | None = None) -> list[Order]:
+    """What was collected or canceled in the last minutes, newest first: it can still be undone."""
+    since = (now or timezone.now()) - DONE_FOR
+    done = Order.objects.filter(status__in=[Status.COLLECTED, Status.CANCELED], status_since__gte=since)
+    return list(done.order_by("-status_since")[:MAX_DONE])
+
+
+def _column(status: str) -> Column:
+    waiting = Order.objects.filter(status=status)
+    orders = list(_with_lines(waiting).order_by("placed_at")[: MAX_CARDS + 1])
+    more = waiting.count() - MAX_CARDS if len(orders) > MAX_CARDS else 0
+    return Column(status, orders[:MAX_CARDS], more)
+
+
+def _with_lines(orders: QuerySet[Order]) -> QuerySet[Order]:
+    return orders.prefetch_related(Prefetch("lines", OrderLine.objects.order_by("pk")))
+
+
+def age_of(order: Order, *, now: dt.datetime | None = None) -> tuple[int, str]:
+    """Whole minutes since the order was placed, and "fresh", "soon" or "late"."""
+    age = max((now or timezone.now()) - order.placed_at, dt.timedelta())
+    urgency = "late" if age >= LATE_AFTER else "soon" if age >= SOON_AFTER else "fresh"
+    return int(age.total_seconds() // 60), urgency
+
+
+def reached(events: Iterable[OrderEvent]) -> dict[str, dt.datetime]:
+    """When the order last came to each status that it has gone through and not been taken back from."""
+    times: dict[str, dt.datetime] = {}
+    for event in events:
+        if event.kind == OrderEvent.Kind.UNDONE:
+            times.pop(event.from_status, None)
+        else:
+            times[event.to_status] = event.at
+    return times

@@ -1,0 +1,147 @@
+"""Serving with uvicorn so that no request is lost when the server is told to stop. Knows nothing of
+Django."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+# A classic BPF program for a listening socket: a packet begins with its TCP header, whose byte 13 holds the flags.
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load that byte
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # then drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # else take it whole
+)
+_SO_ATTACH_FILTER = 26
+# How long connections that are open when no new one is taken any more may stay without asking for anything (seconds).
+_SETTLE = 1.0
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM it goes on serving for `drain` seconds, tells each client to close its connection, and then ends.
+
+    So a router has time to look elsewhere, and no kept-alive connection is closed while a request is on its way.
+    Last, no new connection begins, those that have begun are accepted and answered, and only then the port is
+    closed: closing it at once would reset what the kernel has accepted and we have not.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain: float) -> None:
+        super().__init__(config)
+        self.drain = drain
+        self.close_at: float | None = None
+        self.closed_at: float | None = None
+
+    @property
+    def draining(self) -> bool:
+        return self.close_at is not None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT or self.draining:
+            super().handle_exit(sig, frame)
+            return
+        self.close_at = time.monotonic() + self.drain
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._drained(time.monotonic())
+
+    def _drained(self, now: float) -> bool:
+        if self.close_at is None or now < self.close_at:
+            return False
+        if self.closed_at is None:
+            # What was accepted meanwhile is seen at the next tick.
+            self.closed_at = now
+            self._refuse_new_connections()
+            return False
+        return not self.server_state.connections or now >= self.closed_at + _SETTLE
+
+    def _refuse_new_connections(self) -> None:
+        """Let the kernel drop each new SYN, which the client then sends again, to a closed port or to a successor."""
+        if not sys.platform.startswith("linux"):
+            return
+        program = b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN)
+        steps = ctypes.create_string_buffer(program, len(program))
+        option = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(steps))
+        for listener in (sock for server in self.servers for sock in server.sockets):
+            with socket.socket(fileno=os.dup(listener.fileno())) as same:
+                try:
+                    same.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
+                except OSError as error:
+                    logger.warning("New connections cannot be held back while stopping: %s", error)
+
+
+def closing_while(app: App, draining: Callable[[], bool]) -> App:
+    """The same app; while `draining`, each response asks for the connection to be closed and /healthz answers
+    503."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not draining():
+            await app(scope, receive, send)
+            return
+        headers = [(b"connection", b"close")]
+
+        async def send_closing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *headers]}
+            await send(message)
+
+        if scope["path"] == "/healthz":
+            json = [(b"content-type", b"application/json")]
+            await send_closing({"type": "http.response.start", "status": 503, "headers": json})
+            await send({"type": "http.response.body", "body": b'{"state": "stopping"}'})
+            return
+        await app(scope, receive, send_closing)
+
+    return wrapped
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that every server of the shop has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--port", type=int, required=True, help="TCP port to listen on")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--drain", type=float, default=0.5, help="seconds to go on serving after SIGTERM")
+    parser.add_argument("--grace", type=int, default=30, help="seconds that running requests may still take")
+    parser.add_argument("--access-log", action="store_true", help="log each request")
+    return parser
+
+
+def run(app: App, options: argparse.Namespace) -> None:
+    """Serve until told to stop; returns once every request that came in has its answer."""
+    servers: list[DrainingServer] = []
+    config = uvicorn.Config(
+        closing_while(app, lambda: any(server.draining for server in servers)),
+        host=options.host,
+        port=options.port,
+        lifespan="off",
+        access_log=options.access_log,
+        log_level="info" if options.access_log else "warning",
+        server_header=False,
+        # Which forwarded address to believe is decided where it matters, in ordering.access.
+        proxy_headers=False,
+        timeout_graceful_shutdown=options.grace,
+        timeout_keep_alive=75,
+    )
+    servers.append(DrainingServer(config, drain=options.drain))
+    servers[0].run()

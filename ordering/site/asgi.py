@@ -1,0 +1,24 @@
+"""The shop alone for an ASGI server: its pages, and its static files where no frontend stands before it."""
+
+import os
+from pathlib import Path
+from typing import cast
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+import ordering
+from ordering import conf
+from ordering.frontend.app import load, with_static
+from ordering.serving import App
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ordering.site.settings")
+_pages = get_asgi_application()
+# Without a manifest the pages name the files as they lie in the source.
+_folder = settings.STATIC_ROOT or Path(ordering.__file__).parent / "static"
+application = with_static(
+    load(_folder, below=settings.STATIC_URL),
+    below=settings.STATIC_URL,
+    release=conf.release(),
+    otherwise=cast(App, _pages),
+)

@@ -1,0 +1,152 @@
+"""The environment of the standalone shop, read and checked. Needs nothing but Django."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def listed(name: str, default: str) -> list[str]:
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def secret_key() -> str:
+    """SECRET_KEY, or what stands in the file that SECRET_KEY_FILE names; at least 32 characters."""
+    key, path = text("SECRET_KEY"), text("SECRET_KEY_FILE")
+    if not key and path:
+        try:
+            key = Path(path).read_text().strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"SECRET_KEY_FILE cannot be read: {error}.") from error
+    if len(key) < 32:
+        raise ImproperlyConfigured(
+            f"The secret key has {len(key)} characters; expected at least 32. Set SECRET_KEY, "
+            "or SECRET_KEY_FILE to a file that holds it, the same for every process of one environment. "
+            "Make one with: "
+            'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+        )
+    return key
+
+
+def database() -> dict[str, Any]:
+    """Django's settings of the database: PostgreSQL where DATABASE_URL names one, else SQLite in DATA_DIR."""
+    url, folder = text("DATABASE_URL"), text("DATA_DIR")
+    if url:
+        return _postgresql(url)
+    if not folder:
+        raise ImproperlyConfigured(
+            "Neither DATA_DIR nor DATABASE_URL is set. Set DATA_DIR to a folder where the shop keeps "
+            "its SQLite database, or DATABASE_URL to postgresql://user:password@host:port/name."
+        )
+    path = Path(folder)
+    if not path.is_dir():
+        raise ImproperlyConfigured(f"DATA_DIR is {folder!r}, which is no folder. Make it first: mkdir -p {folder}")
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path / "shop.sqlite3",
+        "OPTIONS": {
+            # The write lock is taken at a transaction's start, and waited for: no order fails half way.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            # FULL: a confirmed order survives a power cut.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        },
+    }
+
+
+def _postgresql(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/") or port == -1:
+        # The address may hold a password: it is not repeated here.
+        raise ImproperlyConfigured(
+            f"DATABASE_URL begins with {parts.scheme + '://' if parts.scheme else 'no scheme'}; expected "
+            "postgresql://user:password@host:port/name. For SQLite leave it unset and set DATA_DIR."
+        )
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            "DATABASE_URL names PostgreSQL, but its driver is not installed. Install psycopg[binary]."
+        ) from error
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.strip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(port or ""),
+        "OPTIONS": dict(parse_qsl(parts.query)),
+    }
+
+
+def networks(name: str, default: str) -> list[str]:
+    found = listed(name, default)
+    for network in found:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{name} holds {network!r}; expected networks such as 192.168.1.0/24, separated by commas."
+            ) from error
+    return found
+
+
+def time_zone(name: str, default: str) -> str:
+    zone = text(name, default)
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ImproperlyConfigured(f"{name} is {zone!r}; expected a name such as Europe/Berlin.") from error
+    return zone
+
+
+def currency(name: str, default: str) -> str:
+    code = text(name, default)
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise ImproperlyConfigured(f"{name} is {code!r}; expected an ISO 4217 code such as EUR.")
+    return code
+
+
+def static_url(name: str, default: str) -> str:
+    url = text(name, default)
+    if not re.fullmatch(r"/([-\w.]+/)+", url):
+        raise ImproperlyConfigured(f"{name} is {url!r}; expected a path such as /static/, with slashes around it.")
+    return url
+
+
+def yes(name: str) -> bool:
+    value = text(name, "no").lower()
+    if value not in ("1", "yes", "true", "on", "0", "no", "false", "off"):
+        raise ImproperlyConfigured(f"{name} is {value!r}; expected yes or no.")
+    return value in ("1", "yes", "true", "on")
+
+
+def static_files(name: str, default: Path) -> tuple[Path, bool]:
+    """The folder of collected static files, and whether it holds the manifest that gives them hashed names.
+
+    Without a manifest the files are served under their own names, unless the folder was named on purpose.
+    """
+    given = text(name)
+    folder = Path(given) if given else default
+    collected = (folder / "staticfiles.json").is_file()
+    if given and not collected:
+        raise ImproperlyConfigured(
+            f"{name} is {given!r}, which holds no staticfiles.json. "
+            "Make it first: python -m ordering.site.build_frontend OUT_DIR, then name OUT_DIR/static."
+        )
+    return folder, collected

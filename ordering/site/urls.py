@@ -1,0 +1,14 @@
+"""The shop alone, at the root."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+urlpatterns = [
+    path("kitchen/sign-in/", LoginView.as_view(template_name="site/sign_in.html"), name="sign-in"),
+    path("kitchen/sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("", include("ordering.urls")),
+]
+handler400 = "ordering.site.errors.bad_request"
+handler403 = "ordering.site.errors.forbidden"
+handler404 = "ordering.site.errors.not_found"
+handler500 = "ordering.site.errors.server_error"

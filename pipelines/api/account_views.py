@@ -1,0 +1,102 @@
+"""Who asks: their teams, what waits for them, their tokens, and the record of what everybody did."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from knox.models import AuthToken
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from pipelines import inbox, selectors
+from pipelines.models import Environment
+from pipelines.runs import Conflict
+from teams import audit
+from teams.models import User
+
+from . import answers, bodies, find, shapes
+from .describe import described
+from .may import stage_may
+
+MOST_TOKENS = 50
+ID_LENGTH = 16  # of the hash that is stored of a token: enough to name it, useless to use it
+
+
+class MeView(APIView):
+    @described("Who you are and which teams you are in", shapes.Person)
+    def get(self, request: Request) -> Response:
+        bodies.Empty.of_query(request)
+        return Response(answers.person(*find.person(request)))
+
+
+class InboxView(APIView):
+    @described("What waits for you, and whom you wait for", shapes.Inbox)
+    def get(self, request: Request) -> Response:
+        bodies.Empty.of_query(request)
+        user, actor = find.person(request)
+        questions = inbox.with_blocked(inbox.open_questions())
+        owners: dict[int, dict[str, str]] = {}
+        for pipeline, name, owner in Environment.objects.values_list("pipeline", "name", "owner"):
+            owners.setdefault(pipeline, {})[name] = owner
+
+        def told(question: inbox.Question) -> dict[str, Any]:
+            stage = question.stage
+            return answers.question(question, stage_may(stage, user, actor, owners.get(stage.run.pipeline_id, {})))
+
+        others = inbox.waits_on_others(questions, user, actor)
+        mine = [told(question) for question in inbox.for_user(questions, user, actor)]
+        return Response({"mine": mine, "others": {team: [told(q) for q in found] for team, found in others.items()}})
+
+
+class AuditView(APIView):
+    @described("What was done and refused, newest first", shapes.page_of(shapes.AuditEntry), query=bodies.AuditFilter)
+    def get(self, request: Request) -> Response:
+        page = selectors.audit_entries(**bodies.AuditFilter.of_query(request))
+        return Response(find.paged(request, page, [answers.audit_entry(row) for row in page.rows]))
+
+
+def _token(row: AuthToken, request: Request) -> dict[str, Any]:
+    return {
+        "id": row.digest[:ID_LENGTH],
+        "created": answers.time(row.created),
+        "expires": answers.time(row.expiry),
+        "current": isinstance(request.auth, AuthToken) and request.auth.pk == row.pk,
+    }
+
+
+class TokensView(APIView):
+    @described("Your tokens", shapes.Token(many=True))
+    def get(self, request: Request) -> Response:
+        bodies.Empty.of_query(request)
+        rows = AuthToken.objects.filter(user=find.person(request)[0]).order_by("-created")
+        return Response([_token(row, request) for row in rows])
+
+    @described("Make a token; it is shown this once", shapes.FreshToken, body=bodies.NewToken, status=201)
+    def post(self, request: Request) -> Response:
+        user = find.person(request)[0]
+        days = bodies.NewToken.of(request)["days"]
+        if AuthToken.objects.filter(user=user).count() >= MOST_TOKENS:
+            raise Conflict(f"You have {MOST_TOKENS} tokens already; revoke one that you do not use.")
+        row, token = AuthToken.objects.create(user=user, expiry=timedelta(days=days))
+        _record(user, "create-token", row, days=days)
+        return Response(_token(row, request) | {"token": token}, status=201)
+
+
+class TokenView(APIView):
+    @described("Revoke one of your tokens", None, status=204)
+    def delete(self, request: Request, token: str) -> Response:
+        user = find.person(request)[0]
+        rows = AuthToken.objects.filter(user=user, digest__startswith=token.replace("\0", ""))
+        row = rows.first() if len(token) == ID_LENGTH else None
+        if row is None:
+            raise NotFound(f"You have no token {token}.")
+        _record(user, "revoke-token", row)
+        row.delete()
+        return Response(status=204)
+
+
+def _record(user: User, action: str, row: AuthToken, **data: Any) -> None:
+    audit.write(actor=user.username, action=action, target=f"token:{row.digest[:ID_LENGTH]}", **data)

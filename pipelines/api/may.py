@@ -1,0 +1,106 @@
+"""What a person may do to a run or a stage right now, and in words why not to the rest.
+
+The policy is `teams.policy`'s and the door is `pipelines.runs`; this only tells beforehand what they will say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.models import Pipeline, Run, Stage
+from pipelines.runs.accept import OWNERSHIP_STAGE
+from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
+from pipelines.runs.questions import is_paused
+from pipelines.states import ENDED, RUN_ENDED, TRANSITIONS, Reason, State
+from teams.models import User
+from teams.policy import Action, Actor, Subject, Verdict, can
+
+_BAD = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
+
+May = dict[str, dict[str, Any]]
+
+
+def _said(obstacle: str, verdict: Verdict) -> dict[str, Any]:
+    """How things stand comes second: who may never act is told so."""
+    allowed = bool(verdict) and not obstacle
+    return {"allowed": allowed, "reason": (obstacle if verdict and obstacle else verdict.reason)}
+
+
+def stage_may(stage: Stage, user: User, actor: Actor, owners: Mapping[str, str]) -> May:
+    """`owners` maps the pipeline's environments to the teams that own them."""
+    subject = stage_subject(stage, user)
+    asks, steers = _not_asking(stage), _not_steerable(stage)
+    steer = can(actor, Action.STEER, subject)
+    owner = Subject(owner=owners.get(stage.environment, stage.owner))
+    frozen = stage.state == State.WAITING and stage.reason_code == Reason.WINDOW
+    return {
+        "approve": _said(asks, can(actor, Action.APPROVE, subject)),
+        "reject": _said(asks, can(actor, Action.REJECT, subject)),
+        "retry": _said(_not_retryable(stage), can(actor, Action.RETRY, subject)),
+        "skip": _said(_not_skippable(stage), can(actor, Action.SKIP, subject)),
+        **{command: _said(steers, steer) for command in COMMANDS},
+        "override-freeze": _said(
+            "" if frozen else "It does not wait for a freeze window.", can(actor, Action.OVERRIDE_FREEZE, owner)
+        ),
+    }
+
+
+def is_asking(stage: Stage) -> bool:
+    return stage.state == State.WAITING and stage.reason_code == Reason.APPROVAL
+
+
+def _is_lost(stage: Stage) -> bool:
+    return stage.state == State.UNKNOWN and stage.reason_code == "person"
+
+
+def _not_asking(stage: Stage) -> str:
+    if not is_asking(stage):
+        return f"It is {stage.state}; it does not wait for an approval."
+    return "The run is being stopped." if stage.run.stopping else ""
+
+
+def _not_retryable(stage: Stage) -> str:
+    return "" if stage.state in ENDED or _is_lost(stage) else f"It is {stage.state}; it has not ended."
+
+
+def _not_skippable(stage: Stage) -> str:
+    if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
+        return "A gate is approved or rejected; it cannot be skipped."
+    busy = stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not _is_lost(stage)
+    return f"It is {stage.state}." if busy or State.SKIPPED not in TRANSITIONS[State(stage.state)] else ""
+
+
+def _not_steerable(stage: Stage) -> str:
+    going = stage.kind == "rollout" and (stage.state == State.RUNNING or is_paused(stage))
+    return "" if going else f"It is a {stage.kind} that is {stage.state}; there is no rollout under way."
+
+
+def run_may(run: Run, stages: Iterable[Stage], user: User, actor: Actor) -> May:
+    stages = list(stages)
+    subject = Subject(
+        pipeline_owner=run.pipeline.owner,
+        teams=frozenset(stage.owner for stage in stages),
+        requested_by_actor=requested_by(run, user),
+    )
+    ended = f"It has ended: it is {run.state}." if run.state in RUN_ENDED else ""
+    stopping = "It is being stopped already." if run.stopping else ""
+    bad = [stage for stage in stages if stage.state in _BAD and not stage.on_exit]
+    verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
+    again = next((verdict for verdict in verdicts if not verdict), Verdict(True, "Your team owns what failed."))
+    rolled = "A roll back is not run again." if run.trigger == "rollback" else ""
+    terminating = stopping if run.stopping == "terminate" else ""
+    return {
+        "cancel": _said(ended or stopping, can(actor, Action.CANCEL, subject)),
+        "terminate": _said(ended or terminating, can(actor, Action.TERMINATE, subject)),
+        "rerun": _said(rolled, can(actor, Action.START, subject)),
+        "retry-failed": _said("" if bad else "Nothing in it has failed.", again),
+    }
+
+
+def pipeline_may(pipeline: Pipeline, teams: frozenset[str], actor: Actor) -> May:
+    subject = Subject(pipeline_owner=pipeline.owner, teams=teams)
+    return {
+        "start": _said("", can(actor, Action.START, subject)),
+        "manage": _said("", can(actor, Action.MANAGE_PIPELINE, subject)),
+    }

@@ -1,0 +1,116 @@
+"""Runs, their events, and what people do to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from pipelines import runs, selectors
+from pipelines.models import Environment, Run, Stage
+
+from . import answers, bodies, find, shapes
+from .describe import described
+from .may import run_may, stage_may
+
+
+def run_detail(row: Run, request: Request) -> dict[str, Any]:
+    """The run with all of its stages; a fixed number of queries, however many they are."""
+    user, actor = find.person(request)
+    rows = selectors.stages_of(row)
+    have = selectors.have_approved(rows)
+    summaries = dict(Stage.objects.filter(run=row).exclude(plan=None).values_list("pk", "plan__summary"))
+    owners = environment_owners(row)
+    stages = [
+        answers.stage(
+            stage,
+            summary=summaries.get(stage.pk),
+            have=have.get(stage.pk, {}),
+            may=stage_may(stage, user, actor, owners),
+        )
+        for stage in rows
+    ]
+    return answers.run_detail(row, stages, rows, run_may(row, rows, user, actor))
+
+
+def environment_owners(row: Run) -> dict[str, str]:
+    return dict(Environment.objects.filter(pipeline=row.pipeline_id).values_list("name", "owner"))
+
+
+class RunsView(APIView):
+    @described("Runs, newest first", shapes.page_of(shapes.Run), query=bodies.RunFilter, name="runs_list")
+    def get(self, request: Request) -> Response:
+        page = selectors.run_list(**bodies.RunFilter.of_query(request))
+        return Response(find.paged(request, page, [answers.run(row) for row in page.rows]))
+
+
+class RunView(APIView):
+    @described("A run and its stages, and what you may do", shapes.RunDetail)
+    def get(self, request: Request, pipeline: str, number: int) -> Response:
+        return Response(run_detail(find.run(pipeline, number), request))
+
+
+class EventsView(APIView):
+    @described("What happened in a run, in order", shapes.Events, query=bodies.EventFilter)
+    def get(self, request: Request, pipeline: str, number: int) -> Response:
+        """Answers 304 to `If-None-Match` while nothing new has happened."""
+        asked = bodies.EventFilter.of_query(request)
+        run = find.run(pipeline, number)
+        tag = f'"{run.pk}-{run.last_seq}-{run.state}"'
+        if request.headers.get("If-None-Match") == tag:
+            return Response(status=304, headers={"ETag": tag})
+        rows = run.events.filter(seq__gt=asked["since"]).order_by("seq")
+        if asked["kinds"]:
+            rows = rows.filter(kind__in=asked["kinds"].split(","))
+        found = list(rows[: asked["limit"]])
+        names = dict(run.stages.values_list("pk", "name")) if found else {}
+        full = len(found) == asked["limit"]
+        body = {
+            "state": run.state,
+            "last_seq": run.last_seq,
+            "events": [answers.event(row, names) for row in found],
+            "next": found[-1].seq if full else max(run.last_seq, asked["since"]),
+        }
+        # A page that is cut off must be asked for again, whether or not something happens.
+        return Response(body, headers={} if full else {"ETag": tag})
+
+
+class RunAction(APIView):
+    """POST does one thing to a run, and is answered with how it stands then."""
+
+    def take(self, request: Request, pipeline: str, number: int, body: type[bodies.Body]) -> dict[str, Any]:
+        row = find.run(pipeline, number)
+        return {"run": row.pk, "user": find.person(request)[0], **body.of(request)}
+
+    def answer(self, request: Request, pipeline: str, number: int) -> Response:
+        return Response(run_detail(find.run(pipeline, number), request))
+
+
+class CancelView(RunAction):
+    @described("Stop a run; its exit stages still run", shapes.RunDetail, body=bodies.Reason)
+    def post(self, request: Request, pipeline: str, number: int) -> Response:
+        runs.cancel(**self.take(request, pipeline, number, bodies.Reason))
+        return self.answer(request, pipeline, number)
+
+
+class TerminateView(RunAction):
+    @described("Stop a run at once, without its exit stages", shapes.RunDetail, body=bodies.NeededReason)
+    def post(self, request: Request, pipeline: str, number: int) -> Response:
+        runs.terminate(**self.take(request, pipeline, number, bodies.NeededReason))
+        return self.answer(request, pipeline, number)
+
+
+class RetryFailedView(RunAction):
+    @described("Do again what failed, in the same run", shapes.RunDetail, body=bodies.Reason)
+    def post(self, request: Request, pipeline: str, number: int) -> Response:
+        runs.retry_failed(**self.take(request, pipeline, number, bodies.Reason))
+        return self.answer(request, pipeline, number)
+
+
+class RerunView(RunAction):
+    @described("Run the same commit again, as a new run", shapes.Delivery, body=bodies.Empty, status=202)
+    def post(self, request: Request, pipeline: str, number: int) -> Response:
+        delivery = runs.rerun(**self.take(request, pipeline, number, bodies.Empty))
+        return Response(answers.delivery(delivery), status=202)

@@ -1,0 +1,338 @@
+"""The answers as the OpenAPI document describes them. A test compares them with what `answers` really gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers as s
+
+
+class Shape(s.Serializer[Any]):
+    pass
+
+
+def _time() -> s.DateTimeField:
+    return s.DateTimeField(allow_null=True)
+
+
+class Verdict(Shape):
+    allowed = s.BooleanField()
+    reason = s.CharField()
+
+
+class Team(Shape):
+    team = s.CharField()
+    role = s.CharField()
+
+
+class Person(Shape):
+    username = s.CharField()
+    name = s.CharField()
+    email = s.CharField()
+    is_admin = s.BooleanField()
+    teams = Team(many=True)
+
+
+class GateTeam(Shape):
+    team = s.CharField()
+    quorum = s.IntegerField()
+    approved = s.IntegerField()
+
+
+class Gate(Shape):
+    teams = GateTeam(many=True)
+    self_approval = s.BooleanField()
+    reason_required = s.BooleanField()
+    expires_at = _time()
+
+
+class Progress(Shape):
+    text = s.CharField(allow_null=True)
+    done = s.IntegerField(allow_null=True)
+    total = s.IntegerField(allow_null=True)
+
+
+class Stage(Shape):
+    run = s.CharField()
+    name = s.CharField()
+    title = s.CharField()
+    kind = s.CharField()
+    owner = s.CharField()
+    environment = s.CharField(allow_null=True)
+    on_exit = s.BooleanField()
+    needs = s.ListField(child=s.CharField())
+    state = s.CharField()
+    code = s.CharField(help_text="Why it waits: approval, lock, window or engine.")
+    reason = s.CharField()
+    since = _time()
+    started_at = _time()
+    ended_at = _time()
+    attempts_made = s.IntegerField()
+    digest = s.CharField(help_text="What an approval has to name now.")
+    summary = s.CharField(allow_null=True, help_text="What its plan would do.")
+    paused = s.BooleanField()
+    progress = Progress()
+    gate = Gate(allow_null=True)
+    may = s.DictField(child=Verdict())
+    url = s.CharField()
+
+
+class Attempt(Shape):
+    number = s.IntegerField()
+    phase = s.CharField()
+    state = s.CharField()
+    reason = s.CharField()
+    started_at = _time()
+    ended_at = _time()
+
+
+class Approval(Shape):
+    user = s.CharField()
+    team = s.CharField()
+    verdict = s.CharField()
+    digest = s.CharField()
+    reason = s.CharField()
+    at = _time()
+    voided = s.CharField()
+
+
+class StageDetail(Stage):
+    plan = s.JSONField(allow_null=True)
+    question = s.JSONField(allow_null=True, help_text="Why it paused.")
+    commands = s.ListField(child=s.CharField())
+    artifacts = s.ListField(child=s.JSONField())
+    log = s.CharField()
+    attempts = Attempt(many=True)
+    approvals = Approval(many=True)
+
+    def get_fields(self) -> dict[str, s.Field]:  # type: ignore[type-arg]
+        # `with` is a word of Python's.
+        return super().get_fields() | {"with": s.JSONField()}
+
+
+class Blocked(Shape):
+    title = s.CharField()
+    owner = s.CharField()
+
+
+class Question(Stage):
+    requested_by = s.CharField(allow_null=True)
+    subject = s.CharField()
+    missing = s.ListField(child=s.CharField())
+    blocked = Blocked(many=True)
+    people = s.IntegerField()
+
+
+class Inbox(Shape):
+    mine = Question(many=True)
+    others = s.DictField(child=Question(many=True), help_text="By team, what you wait for.")
+
+
+class Run(Shape):
+    run = s.CharField()
+    pipeline = s.CharField()
+    number = s.IntegerField()
+    state = s.CharField()
+    reason = s.CharField()
+    stopping = s.CharField()
+    commit = s.CharField()
+    ref = s.CharField()
+    subject = s.CharField()
+    author = s.CharField()
+    trigger = s.CharField()
+    requested_by = s.CharField(allow_null=True)
+    created_at = _time()
+    ended_at = _time()
+    url = s.CharField()
+
+
+class RunDetail(Run):
+    now = s.CharField(help_text="What happens now, in a sentence.")
+    engine = s.CharField()
+    parameters = s.DictField(child=s.CharField())
+    definition = s.CharField(allow_null=True)
+    superseded_by = s.IntegerField(allow_null=True)
+    rerun_of = s.IntegerField(allow_null=True)
+    last_seq = s.IntegerField()
+    may = s.DictField(child=Verdict())
+    stages = Stage(many=True)
+
+
+class Event(Shape):
+    seq = s.IntegerField()
+    kind = s.CharField()
+    stage = s.CharField(allow_null=True)
+    attempt = s.IntegerField(allow_null=True)
+    data = s.JSONField()
+    at = _time()
+
+
+class Events(Shape):
+    state = s.CharField(help_text="The run's.")
+    last_seq = s.IntegerField()
+    events = Event(many=True)
+    next = s.IntegerField(help_text="What to give as `since` the next time.")
+
+
+class LogPart(Shape):
+    seq = s.IntegerField()
+    attempt = s.IntegerField(allow_null=True)
+    text = s.CharField()
+
+
+class Log(Shape):
+    state = s.CharField(help_text="The stage's.")
+    parts = LogPart(many=True)
+    next = s.IntegerField(help_text="What to give as `since` the next time.")
+    complete = s.BooleanField(help_text="The stage has ended and this is all.")
+
+
+class DeliveryRun(Shape):
+    run = s.CharField()
+    number = s.IntegerField()
+    url = s.CharField()
+
+
+class Delivery(Shape):
+    id = s.IntegerField()
+    pipeline = s.CharField()
+    provider = s.CharField()
+    delivery = s.CharField()
+    ref = s.CharField()
+    commit = s.CharField()
+    open = s.BooleanField(help_text="A worker still has to fetch the commit.")
+    note = s.CharField(help_text="Why it started no run.")
+    run = DeliveryRun(allow_null=True)
+    at = _time()
+
+
+class Pipeline(Shape):
+    slug = s.CharField()
+    name = s.CharField()
+    owner = s.CharField()
+    repository = s.CharField()
+    default_branch = s.CharField()
+    definition_path = s.CharField()
+    poll_seconds = s.IntegerField()
+    polled_at = _time()
+    runs = s.IntegerField()
+    accepted = s.CharField(allow_null=True, help_text="The digest of the pipeline file that counts.")
+    url = s.CharField()
+
+
+class Hook(Shape):
+    provider = s.CharField()
+    url = s.CharField()
+
+
+class PipelineDetail(Pipeline):
+    may = s.DictField(child=Verdict())
+    webhooks = Hook(many=True)
+    poll_problem = s.CharField()
+    webhook_secret = s.CharField(allow_null=True, help_text="Only for those who may manage the pipeline.")
+
+
+class Definition(Shape):
+    digest = s.CharField()
+    commit = s.CharField()
+    first_seen = _time()
+    accepted_at = _time()
+
+
+class DefinitionDetail(Definition):
+    text = s.CharField()
+
+
+class Problem(Shape):
+    line = s.IntegerField()
+    column = s.IntegerField()
+    message = s.CharField()
+    hint = s.CharField()
+    code = s.CharField()
+
+
+class GuardedChange(Shape):
+    stage = s.CharField()
+    field = s.CharField()
+    before = s.CharField()
+    after = s.CharField()
+    team = s.CharField()
+
+
+class Lint(Shape):
+    ok = s.BooleanField()
+    digest = s.CharField()
+    stages = s.IntegerField()
+    problems = Problem(many=True)
+    report = s.CharField(help_text="The problems as text for a terminal.")
+
+
+class PipelineLint(Lint):
+    held = GuardedChange(many=True, help_text="What would wait for a present owner's approval.")
+
+
+class Release(Shape):
+    name = s.CharField()
+    commit = s.CharField()
+    run = s.IntegerField(allow_null=True)
+    rolled_out_at = _time()
+    verified_at = _time()
+
+
+class Environment(Shape):
+    environment = s.CharField()
+    pipeline = s.CharField()
+    name = s.CharField()
+    owner = s.CharField()
+    concurrency = s.CharField()
+    freeze = s.ListField(child=s.JSONField())
+    holder = s.IntegerField(allow_null=True, help_text="The run that may change it now.")
+    current = Release(allow_null=True)
+    url = s.CharField()
+
+
+class EnvironmentDetail(Environment):
+    releases = Release(many=True)
+    may = s.DictField(child=Verdict())
+
+
+class AuditEntry(Shape):
+    id = s.IntegerField()
+    at = _time()
+    actor = s.CharField()
+    action = s.CharField()
+    target = s.CharField()
+    allowed = s.BooleanField()
+    reason = s.CharField()
+    data = s.JSONField()
+
+
+class Token(Shape):
+    id = s.CharField()
+    created = _time()
+    expires = _time()
+    current = s.BooleanField(help_text="The one that this request came with.")
+
+
+class FreshToken(Token):
+    token = s.CharField(help_text="Shown this once.")
+
+
+class Health(Shape):
+    ok = s.BooleanField()
+    database = s.CharField()
+    sweeper_seconds = s.FloatField(allow_null=True, help_text="Since it last gave a sign.")
+    waiting_pushes = s.IntegerField(allow_null=True)
+
+
+class Wrong(Shape):
+    detail = s.CharField()
+    fields = s.DictField(child=s.ListField(child=s.CharField()), required=False)
+
+
+def page_of(shape: type[Shape]) -> Shape:
+    """A page of a list."""
+    name = f"{shape.__name__}Page"
+    fields = {"results": shape(many=True), "next": s.CharField(allow_null=True)}
+    made: Shape = type(name, (Shape,), fields)()
+    return made

@@ -1,0 +1,246 @@
+"""Who comes next: from a snapshot of a run to the decisions that follow from it. Pure, linear, no Django.
+
+`decide` looks at each stage once. What it returns is applied by `pipelines.runs.advance`, which takes the next
+snapshot; nothing in here remembers anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .states import ENDED, Reason, RunState, State
+
+Depends = Callable[[Mapping[str, Sequence[str]]], bool]
+When = Callable[[Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What never changes about a stage while its run lasts.
+
+    `needs` are positions in `Graph.nodes`. `depends` judges an Argo expression over the states of the groups that
+    it names; None means that every need has to have succeeded or been skipped.
+    """
+
+    name: str
+    needs: tuple[int, ...] = ()
+    depends: Depends | None = None
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    when: When | None = None
+    gated: bool = False
+    environment: str | None = None
+    on_exit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The stages in an order in which every need stands before the stage that needs it."""
+
+    nodes: tuple[Node, ...]
+    leaves: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The environment's lock as this run sees it. `held_by` says who has it, in words, "" when it can be had."""
+
+    ours: bool = False
+    held_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment. All sequences are by position in `graph.nodes`.
+
+    `planned`: a plan is there. `approved`: that plan has every approval it needs. `frozen` maps an environment to
+    the sentence why nothing may change in it now, from which stages in `exempt` are spared. `begun` have an
+    attempt that waits, without a worker, for a person or an engine. `stopping` is "" or "cancel" or "terminate".
+    """
+
+    graph: Graph
+    states: Sequence[str]
+    reasons: Sequence[str]
+    planned: Sequence[bool]
+    approved: Sequence[bool]
+    locks: Mapping[str, Lock] = field(default_factory=dict)
+    frozen: Mapping[str, str] = field(default_factory=dict)
+    exempt: frozenset[int] = frozenset()
+    begun: frozenset[int] = frozenset()
+    context: Mapping[str, Any] = field(default_factory=dict)
+    stopping: str = ""
+
+
+class Do(StrEnum):
+    PLAN = "plan"  # queue it, to make its plan
+    ASK = "ask"  # wait for approval of its plan
+    WAIT = "wait"  # wait for a lock or a window
+    QUEUE = "queue"  # a worker may take it
+    SKIP = "skip"
+    OMIT = "omit"
+    CANCEL = "cancel"  # nothing was begun
+    STOP = "stop"  # something was begun: a worker has to stop it
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    position: int
+    do: Do
+    reason: str = ""
+    code: str = ""
+
+
+_MET = frozenset({State.SUCCEEDED, State.SKIPPED})
+_OPEN = frozenset({State.PENDING, State.WAITING})
+_UNTOUCHED = _OPEN | {State.QUEUED}
+_AFTER = {Do.SKIP: State.SKIPPED, Do.OMIT: State.OMITTED}
+_STOPPED = {"cancel": "the run was canceled", "terminate": "the run was terminated"}
+
+
+def decide(snapshot: Snapshot) -> list[Decision]:
+    """Say what has to happen now. Nothing to do gives an empty list."""
+    states = list(snapshot.states)
+    decisions: list[Decision] = []
+    if snapshot.stopping:
+        _stop(snapshot, states, decisions)
+    main_open = False
+    for position, node in enumerate(snapshot.graph.nodes):
+        # Exit stages stand last, so by then it is known whether one of the others is still to end.
+        if node.on_exit and main_open:
+            continue
+        if states[position] not in _OPEN or position in snapshot.begun:
+            main_open = main_open or (not node.on_exit and states[position] not in ENDED)
+            continue
+        decision = _decide_one(snapshot, states, position, node)
+        if decision is not None:
+            decisions.append(decision)
+            states[position] = _AFTER.get(decision.do, states[position])
+        main_open = main_open or (not node.on_exit and states[position] not in ENDED)
+    return decisions
+
+
+def _stop(snapshot: Snapshot, states: list[str], decisions: list[Decision]) -> None:
+    """Cancel what has not begun. What runs is stopped by its worker; exit stages run on cancel, not on terminate."""
+    for position, node in enumerate(snapshot.graph.nodes):
+        if states[position] in ENDED or (node.on_exit and snapshot.stopping == "cancel"):
+            continue
+        if position in snapshot.begun:
+            decisions.append(Decision(position, Do.STOP, _STOPPED[snapshot.stopping]))
+        elif states[position] in _UNTOUCHED:
+            decisions.append(Decision(position, Do.CANCEL, _STOPPED[snapshot.stopping]))
+            states[position] = State.CANCELED
+
+
+def _decide_one(snapshot: Snapshot, states: list[str], position: int, node: Node) -> Decision | None:
+    state, reason = states[position], snapshot.reasons[position]
+    if state == State.PENDING:
+        verdict = _needs(node, states)
+        if verdict is None:
+            return None
+        if verdict:
+            return Decision(position, Do.OMIT, verdict)
+        if node.when is not None and not node.when(snapshot.context):
+            return Decision(position, Do.SKIP, "its condition is false")
+    if node.gated and not snapshot.planned[position]:
+        return Decision(position, Do.PLAN, "its plan is being made")
+    if node.gated and not snapshot.approved[position]:
+        already = state == State.WAITING and reason == Reason.APPROVAL
+        return None if already else Decision(position, Do.ASK, code=Reason.APPROVAL)
+    return _enter(snapshot, position, node, state, reason)
+
+
+def _needs(node: Node, states: list[str]) -> str | None:
+    """None: not decided yet. "": met. A sentence: it can never be met."""
+    for need in node.needs:
+        if states[need] not in ENDED:
+            return None
+    if node.depends is None:
+        for need in node.needs:
+            if states[need] not in _MET:
+                return "a stage that it needs did not succeed"
+        return ""
+    results = {name: [states[i] for i in members] for name, members in node.groups.items()}
+    return "" if node.depends(results) else "what it depends on did not come true"
+
+
+def _enter(snapshot: Snapshot, position: int, node: Node, state: str, reason: str) -> Decision | None:
+    """Past needs, condition and gate: the environment's window and lock are what is left."""
+    environment = node.environment
+    if environment is not None:
+        frozen = snapshot.frozen.get(environment, "")
+        if frozen and position not in snapshot.exempt:
+            return _wait(position, state, reason, Reason.WINDOW, frozen)
+        lock = snapshot.locks.get(environment, Lock())
+        if lock.held_by and not lock.ours:
+            return _wait(position, state, reason, Reason.LOCK, lock.held_by)
+    return Decision(position, Do.QUEUE, code=environment or "")
+
+
+def _wait(position: int, state: str, had: str, code: Reason, words: str) -> Decision | None:
+    if state == State.WAITING and had == code:
+        return None
+    return Decision(position, Do.WAIT, words, code)
+
+
+# --- the whole run ----------------------------------------------------------------------------------------------
+
+_RANK = {
+    State.SUCCEEDED: 0,
+    State.SKIPPED: 0,
+    State.CANCELED: 1,
+    State.REJECTED: 2,
+    State.FAILED: 3,
+    State.ERROR: 4,
+}
+_BY_RANK = (RunState.SUCCEEDED, RunState.CANCELED, RunState.REJECTED, RunState.FAILED, RunState.ERROR)
+_MOVING = frozenset({State.QUEUED, State.RUNNING, State.UNKNOWN})
+
+
+def run_state(graph: Graph, states: Sequence[str], stopping: str = "") -> RunState:
+    """The state of the run. Like Argo, it is judged by the stages that nothing else needs, so that a failure which
+    another stage was made to handle does not fail the run; an omitted stage stands for what omitted it."""
+    if any(state in _MOVING for state in states):
+        return RunState.RUNNING
+    if State.WAITING in states:
+        return RunState.WAITING
+    if State.PENDING in states:
+        return RunState.RUNNING
+    effective = [0] * len(states)
+    for position, node in enumerate(graph.nodes):
+        if states[position] == State.OMITTED:
+            effective[position] = max((effective[need] for need in node.needs), default=0)
+        else:
+            effective[position] = _RANK[State(states[position])]
+    worst = max((effective[leaf] for leaf in graph.leaves), default=0)
+    return RunState.CANCELED if stopping and worst < _RANK[State.FAILED] else _BY_RANK[worst]
+
+
+def leaves(nodes: Sequence[Node]) -> tuple[int, ...]:
+    needed = {need for node in nodes for need in node.needs}
+    return tuple(i for i in range(len(nodes)) if i not in needed)
+
+
+def backoff(
+    *, limit: int, delay: float, factor: float, maximum: float, on: frozenset[str]
+) -> Callable[[str, int], float | None]:
+    """A function from an ending and the number of attempts made to the seconds before the next one, or None."""
+
+    def after(state: str, attempts: int) -> float | None:
+        if state not in on or attempts > limit:
+            return None
+        return min(maximum, delay * factor ** (attempts - 1))
+
+    return after
+
+
+def blocked_by(graph: Graph, states: Sequence[str], position: int) -> list[int]:
+    """The stages, not ended, that wait for this one, directly or through others."""
+    waiting = {position}
+    found = []
+    for i, node in enumerate(graph.nodes):
+        if states[i] not in ENDED and any(need in waiting for need in node.needs):
+            waiting.add(i)
+            found.append(i)
+    return found

@@ -1,0 +1,167 @@
+"""Shapes of lists and mappings, made of the shapes of what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.definition.loader import Node
+from pipelines.definition.report import Report, shown
+from pipelines.definition.shapes import BAD, NAME_PATTERN, Name, Shape, wrong_type
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    item: Shape
+    minimum: int = 0
+    maximum: int = 10_000
+
+    @property
+    def expected(self) -> str:
+        return "a list"
+
+    def read(self, node: Node, report: Report) -> Any:
+        if node.kind != "list":
+            hint = (
+                f"write [{', '.join(node.text.split())}]"
+                if node.kind == "scalar" and node.text and len(node.text) < 40
+                else ""
+            )
+            return wrong_type(node, self, report, hint)
+        if not self.minimum <= len(node.items) <= self.maximum:
+            least = f"at least {self.minimum}" if len(node.items) < self.minimum else f"at most {self.maximum:,}"
+            report.add(node, "bad-value", f"expected {least} in this list, found {len(node.items):,}")
+            return BAD
+        read = self.item.read
+        return [value for item in node.items if (value := read(item, report)) is not BAD]
+
+    def json(self) -> dict[str, Any]:
+        limits = {"minItems": self.minimum} if self.minimum else {}
+        return {"type": "array", "items": self.item.json(), "maxItems": self.maximum, **limits}
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """A mapping whose keys the author chooses; `names` says that they have to be names."""
+
+    value: Shape
+    names: bool = True
+    minimum: int = 0
+
+    @property
+    def expected(self) -> str:
+        return "a mapping"
+
+    def read(self, node: Node, report: Report) -> Any:
+        pairs = read_pairs(node, self, report)
+        if pairs is None:
+            return BAD
+        if len(pairs) < self.minimum:
+            report.add(node, "bad-value", f"expected at least {self.minimum} in this mapping, found {len(pairs)}")
+        found = {}
+        for key, (key_node, value_node) in pairs.items():
+            named = not self.names or Name().read(key_node, report) is not BAD
+            value = self.value.read(value_node, report)
+            if named and value is not BAD:
+                found[key] = value
+        return found
+
+    def json(self) -> dict[str, Any]:
+        names = {"propertyNames": {"pattern": NAME_PATTERN}} if self.names else {}
+        limits = {"minProperties": self.minimum} if self.minimum else {}
+        return {"type": "object", "additionalProperties": self.value.json(), **names, **limits}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    shape: Shape
+    description: str
+    required: bool = False
+    default: Any = None
+
+    def json(self) -> dict[str, Any]:
+        default = {"default": self.default} if self.default is not None else {}
+        return {"description": self.description, **self.shape.json(), **default}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A mapping with these keys and no others. `what` names it in messages ("a stage")."""
+
+    what: str
+    keys: Mapping[str, Key] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> str:
+        return f"a mapping of {self.what}"
+
+    def read(self, node: Node, report: Report) -> Any:
+        fields = self.fields(node, report)
+        if fields is None:
+            return BAD
+        values = ((key, self.keys[key].shape.read(value, report)) for key, value in fields.items())
+        return {key: value for key, value in values if value is not BAD}
+
+    def fields(self, node: Node, report: Report, *, partial: bool = False) -> dict[str, Node] | None:
+        """The nodes of the known keys; reports unknown, double and (unless `partial`) missing ones."""
+        pairs = read_pairs(node, self, report)
+        if pairs is None:
+            return None
+        found, meant = {}, set()
+        for key, (key_node, value_node) in pairs.items():
+            if key in self.keys:
+                found[key] = value_node
+            else:
+                meant.add(report.unknown(key_node, "unknown-key", f"key of {self.what}", key, self.keys))
+        if not partial:
+            for key, known in self.keys.items():
+                # A key that is there with a typing error is not missing as well.
+                if known.required and key not in pairs and key not in meant:
+                    report.add(node, "missing-key", f'{self.what} needs the key "{key}"', known.description)
+        return found
+
+    def json(self) -> dict[str, Any]:
+        required = [key for key, known in self.keys.items() if known.required]
+        return {
+            "type": "object",
+            "properties": {key: known.json() for key, known in self.keys.items()},
+            "additionalProperties": False,
+            **({"required": required} if required else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Different shapes for a scalar, a list and a mapping."""
+
+    scalar: Shape | None = None
+    list: Shape | None = None
+    map: Shape | None = None
+
+    @property
+    def expected(self) -> str:
+        shapes = [shape.expected for shape in (self.scalar, self.list, self.map) if shape]
+        return " or ".join(shapes)
+
+    def read(self, node: Node, report: Report) -> Any:
+        shape = getattr(self, node.kind)
+        return shape.read(node, report) if shape else wrong_type(node, self, report)
+
+    def json(self) -> dict[str, Any]:
+        return {"anyOf": [shape.json() for shape in (self.scalar, self.list, self.map) if shape]}
+
+
+def read_pairs(node: Node, shape: Shape, report: Report) -> dict[str, tuple[Node, Node]] | None:
+    """A mapping's pairs by key, reporting keys that stand twice; None (reported) for anything else."""
+    if node.kind != "map":
+        wrong_type(node, shape, report)
+        return None
+    pairs: dict[str, tuple[Node, Node]] = {}
+    for key, value in node.items:
+        if key.text in pairs:
+            first = pairs[key.text][0].line
+            report.add(key, "duplicate", f"the key {shown(key.text)} stands here twice, first in line {first}")
+        else:
+            pairs[key.text] = (key, value)
+    return pairs

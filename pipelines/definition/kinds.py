@@ -1,0 +1,161 @@
+"""The kinds of stages, and what each takes in its `with`. A new kind of work is one more entry here.
+
+Everything in `with` is kept as it is written: durations stay text ("30s"), placeholders of parameters stay
+until the run starts. A number or a flag may be such a placeholder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.definition.containers import Key, ListOf, MapOf, OneOf, Record
+from pipelines.definition.shapes import Anything, Choice, Duration, Flag, Number, Shape, Text
+
+_WORDS = ListOf(Text("text", loose=True, empty=True), minimum=1)
+_NAMES = ListOf(Text("a name"))
+_ENV = MapOf(Text("text", loose=True, empty=True))
+_SECRETS = Key(MapOf(Text("a reference to a secret")), "Variable to reference of a secret of the owner.")
+
+
+def duration() -> Duration:
+    return Duration(placeholders=True)
+
+
+def number(minimum: float, maximum: float, *, whole: bool = True) -> Number:
+    return Number(minimum, maximum, whole, placeholders=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of work. `with_` is its mapping's shape; `environment` tells whether a stage of it has to name
+    one."""
+
+    description: str
+    with_: Shape = field(default_factory=lambda: Record("this kind's with"))
+    environment: bool = False
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        keys = self.with_.keys if isinstance(self.with_, Record) else {}
+        return tuple(key for key, known in keys.items() if known.required)
+
+
+def _command(text: str) -> Key:
+    return Key(_WORDS, f"{text} The program and its arguments, one by one; no shell is between.", required=True)
+
+
+_SOURCE = Record(
+    "a source's with",
+    {"token": Key(Text("a reference to a secret"), "Reference of the token that may read the repository.")},
+)
+_SLUG = Record(
+    "a slug's with",
+    {
+        "component": Key(Text("a name"), "What is built; the stage's name unless given."),
+        "path": Key(Text("a path"), "Folder of the repository that is built; its root unless given."),
+        "command": Key(_WORDS, "Build command: the program and its arguments; no shell is between."),
+        "include": Key(ListOf(Text("a glob")), "Globs of the files that go in; all unless given."),
+        "exclude": Key(ListOf(Text("a glob")), "Globs of files that stay out."),
+        "output": Key(Text("a path"), "Folder that the command fills and that is packed; the tree unless given."),
+        "env": Key(_ENV, "Environment variables of the build command."),
+    },
+)
+_COMMAND = Record(
+    "a command's with",
+    {
+        "command": _command("What runs."),
+        "in": Key(Text("workspace or an artifact"), '"workspace" (the default) or the artifact it runs in.'),
+        "env": Key(_ENV, "Environment variables of the command."),
+        "output_limit": Key(number(1, 1 << 30), "Bytes of output that are kept."),
+        "secrets": _SECRETS,
+        "report": Key(Text("a path"), "File or folder that the command makes and that is kept."),
+        "repeatable": Key(Flag(placeholders=True), "Whether it may run again when it was cut off.", default=False),
+    },
+)
+_PUBLISH = Record(
+    "a publish stage's with",
+    {"artifacts": Key(ListOf(Text("an artifact"), minimum=1), "Artifacts that become one release.", required=True)},
+)
+_SERVICE = Record(
+    "a service",
+    {
+        "artifact": Key(Text("an artifact"), "The slug or image that it runs.", required=True),
+        "command": _command("What serves, for each replica."),
+        "route": Key(Anything(), 'Path prefix that reaches it, such as "/".'),
+        "replicas": Key(number(0, 100), "How many of it run."),
+        "health": Key(Anything(), "Path that answers 200 when it is ready, or a mapping of details."),
+        "env": Key(_ENV, "Environment variables of each replica."),
+        "secrets": _SECRETS,
+        "drain": Key(duration(), "How long an old replica may finish its requests."),
+    },
+)
+_ROLLOUT = Record(
+    "a rollout's with",
+    {
+        "target": Key(Choice(("local",), placeholders=True), "Where it runs.", default="local"),
+        "services": Key(MapOf(_SERVICE, minimum=1), "What is rolled out together, by name."),
+        "errors": Key(Text("a service"), "The service whose /errors/STATUS.html are shown instead of a gateway error."),
+        "progressDeadline": Key(duration(), "How long a step may take before the rollout is aborted.", default="60s"),
+        "release": Key(Text("a release"), "A kept release to go back to, instead of services."),
+        "strategy": Key(MapOf(Anything(), names=False), "How: rolling, canary or blueGreen, with its settings."),
+    },
+)
+_ANSIBLE = Record(
+    "an ansible stage's with",
+    {
+        "playbook": Key(Text("a path"), "Playbook, from the repository's root.", default="playbooks/site.yml"),
+        "inventory": Key(Text("a path"), "Inventory; playbooks/inventories/ENVIRONMENT unless given."),
+        "variables": Key(MapOf(Anything(), names=False), "Extra variables."),
+        "secrets": _SECRETS,
+        "vault_password": Key(Text("a reference to a secret"), "Reference of the vault's password."),
+        "workspace": Key(Text("an artifact"), "Workspace that holds the playbook, where there are several."),
+        "limit": Key(OneOf(Text("a host pattern"), _NAMES), "Hosts it is limited to."),
+        "tags": Key(OneOf(Text("a tag"), _NAMES), "Tags it is limited to."),
+    },
+)
+_VERIFY = Record(
+    "a verify stage's with",
+    {
+        "paths": Key(ListOf(Text("a path"), minimum=1), "Paths that are asked for."),
+        "soak": Key(duration(), "How long it is watched."),
+        "interval": Key(duration(), "Time between two rounds."),
+        "minimum_samples": Key(number(1, 1_000_000), "Fewest answers for a verdict; with less it is inconclusive."),
+        "p95_ms": Key(number(0, 3_600_000, whole=False), "Highest 95th percentile of latency, in milliseconds."),
+        "error_rate": Key(number(0, 1, whole=False), "Highest share of wrong answers, from 0 to 1."),
+        "expect": Key(Anything(), "What the answers have to be or contain."),
+        "release": Key(Text("a release"), "Which release's answers count, where several are served."),
+        "timeout": Key(duration(), "How long one answer may take."),
+        "compare": Key(Anything(), "Whether another release is measured beside it: true, or its name."),
+    },
+)
+_PROMOTE = Record("a promote stage's with", {"release": Key(Text("a release"), "The release that is promoted.")})
+
+KINDS: Mapping[str, Kind] = {
+    "noop": Kind("Does nothing: a place where branches join.", Record("a noop's with")),
+    "gate": Kind("Waits for its gate's teams and does nothing else.", Record("a gate's with")),
+    "source": Kind("Fetches the commit into a fresh workspace.", _SOURCE),
+    "slug": Kind("Builds a component without Docker and packs it.", _SLUG),
+    "command": Kind("Runs a command of the repository.", _COMMAND),
+    "publish": Kind("Makes a release of artifacts.", _PUBLISH),
+    "rollout": Kind("Rolls services out to an environment.", _ROLLOUT, environment=True),
+    "ansible": Kind("Runs a playbook on an environment.", _ANSIBLE, environment=True),
+    "verify": Kind("Probes an environment and gives a verdict.", _VERIFY, environment=True),
+    "promote": Kind("Marks a release as the verified one.", _PROMOTE),
+}
+
+
+def secrets_of(with_: Mapping[str, Any]) -> frozenset[str]:
+    """The names of all secrets that a stage's `with` mentions, those of its services included."""
+    found: set[str] = set()
+    waiting: list[Any] = [with_]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            secrets = value.get("secrets")
+            found.update(map(str, secrets.values() if isinstance(secrets, Mapping) else secrets or ()))
+            waiting.extend(item for key, item in value.items() if key != "secrets")
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return frozenset(found)

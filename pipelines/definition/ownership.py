@@ -1,0 +1,175 @@
+"""Which changes of a pipeline file need whose approval before they count. Pure.
+
+Who owns a thing now decides: taking a stage from its owner, opening its gate, or moving it in the order is
+for that owner to allow, and never for whoever wrote the new file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.definition.kinds import secrets_of
+from pipelines.definition.model import Definition, EnvironmentDef, Gate, StageDef
+
+_GUARDED = ("owner", "kind", "environment", "gate", "depends", "when", "on_exit")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GuardedChange:
+    """`team` has to approve that `field` of `stage` goes from `before` to `after`, both in words and "" for
+    nothing.
+
+    `stage` is the name in the file, of a matrix stage too; it is "environment NAME" where an environment
+    changes. `field` is "stage" where the stage as a whole comes or goes.
+    """
+
+    stage: str
+    field: str
+    before: str
+    after: str
+    team: str
+
+
+def guarded_changes(
+    old: Definition | None, new: Definition, environments: Mapping[str, str] | None = None
+) -> tuple[GuardedChange, ...]:
+    """The changes from the file that counts so far to the new one that need a team's approval, sorted.
+
+    `environments` maps environments that exist outside of this file to their owners; those of `old` win over
+    them.
+    """
+    owners = dict(environments or {})
+    owners |= {environment.name: environment.owner for environment in (old.environments if old else ())}
+    before, after = _by_group(old), _by_group(new)
+    found: set[GuardedChange] = set()
+    for name in before.keys() | after.keys():
+        if name not in after:
+            owner = before[name][0].owner
+            found.add(GuardedChange(name, "stage", _summary(before[name]), "", owner))
+        elif name not in before:
+            found |= _added(name, after[name], owners)
+            found |= _borrowed(name, after[name]) if old else set()
+        else:
+            found |= _changed(name, before[name], after[name], owners)
+    return tuple(sorted(found | _environment_changes(old, new, environments or {})))
+
+
+def _by_group(definition: Definition | None) -> dict[str, list[StageDef]]:
+    groups: dict[str, list[StageDef]] = {}
+    for stage in definition.stages if definition else ():
+        groups.setdefault(stage.group or stage.name, []).append(stage)
+    return groups
+
+
+def _added(name: str, stages: Sequence[StageDef], owners: Mapping[str, str]) -> set[GuardedChange]:
+    what = _summary(stages)
+    return {GuardedChange(name, "stage", "", what, owner) for owner in _environment_owners(stages, owners)}
+
+
+def _borrowed(name: str, stages: Sequence[StageDef]) -> set[GuardedChange]:
+    """A stage gets its owner's secrets, so nobody may write a new one in another team's name that uses
+    them."""
+    if not any(secrets_of(stage.with_) for stage in stages):
+        return set()
+    return {GuardedChange(name, "secrets", "", _secrets(stages), stages[0].owner)}
+
+
+def _changed(
+    name: str, before: Sequence[StageDef], after: Sequence[StageDef], owners: Mapping[str, str]
+) -> set[GuardedChange]:
+    owner = before[0].owner
+    found = {
+        GuardedChange(name, field, was, becomes, owner)
+        for field in _GUARDED
+        if (was := _field(before, field)) != (becomes := _field(after, field))
+    }
+    old_names, new_names = [stage.name for stage in before], [stage.name for stage in after]
+    if set(old_names) != set(new_names):
+        found.add(GuardedChange(name, "matrix", ", ".join(old_names), ", ".join(new_names), owner))
+    moved_in = _environment_owners(after, owners) - _environment_owners(before, owners)
+    environments = _field(before, "environment"), _field(after, "environment")
+    found |= {GuardedChange(name, "environment", *environments, team) for team in moved_in}
+    rewritten = [stage.with_ for stage in before] != [stage.with_ for stage in after]
+    if rewritten and any(secrets_of(stage.with_) for stage in (*before, *after)):
+        found.add(GuardedChange(name, "with", _secrets(before), _secrets(after), owner))
+    return found
+
+
+def _environment_owners(stages: Sequence[StageDef], owners: Mapping[str, str]) -> set[str]:
+    """The owners of all environments that these stages work on, or may: one with a placeholder may be any."""
+    found: set[str] = set()
+    for stage in stages:
+        name = stage.environment or ""
+        if "{{" in name:
+            found |= set(owners.values())
+        elif name in owners:
+            found.add(owners[name])
+    return found
+
+
+def _environment_changes(
+    old: Definition | None, new: Definition, environments: Mapping[str, str]
+) -> set[GuardedChange]:
+    before = {environment.name: environment for environment in (old.environments if old else ())}
+    after = {environment.name: environment for environment in new.environments}
+    found = set()
+    for name, was in before.items():
+        place = f"environment {name}"
+        if name not in after:
+            found.add(GuardedChange(place, "environment", f"owner {was.owner}", "", was.owner))
+            continue
+        for field in ("owner", "concurrency", "freeze"):
+            values = _environment_field(was, field), _environment_field(after[name], field)
+            if values[0] != values[1]:
+                found.add(GuardedChange(place, field, *values, was.owner))
+    for name, owner in environments.items():
+        if name in after and name not in before and after[name].owner != owner:
+            found.add(GuardedChange(f"environment {name}", "owner", owner, after[name].owner, owner))
+    return found
+
+
+def _environment_field(environment: EnvironmentDef, field: str) -> str:
+    if field != "freeze":
+        return str(getattr(environment, field))
+    return "; ".join(
+        f"{freeze.reason}: {freeze.start} to {freeze.end}"
+        if freeze.start
+        else f"{freeze.reason}: {freeze.cron} ({freeze.timezone}) for {freeze.duration:g} s"
+        for freeze in environment.freeze
+    )
+
+
+def _summary(stages: Sequence[StageDef]) -> str:
+    parts = [f"{_field(stages, 'kind')} of {_field(stages, 'owner')}"]
+    if _field(stages, "environment"):
+        parts.append(f"in {_field(stages, 'environment')}")
+    if _field(stages, "gate"):
+        parts.append(f"approved by {_field(stages, 'gate')}")
+    return ", ".join(parts) + (" (on exit)" if stages[0].on_exit else "")
+
+
+def _secrets(stages: Sequence[StageDef]) -> str:
+    names = sorted({name for stage in stages for name in secrets_of(stage.with_)})
+    return "secrets " + ", ".join(names) if names else "no secrets"
+
+
+def _field(stages: Sequence[StageDef], field: str) -> str:
+    """One field in words; where the combinations of a matrix differ in it, each with its own."""
+    values = {stage.name: _words(getattr(stage, field)) for stage in stages}
+    if len(set(values.values())) == 1:
+        return next(iter(values.values()))
+    return "; ".join(f"{name}: {value}" for name, value in values.items())
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Gate):
+        parts = [f"{team.team} ({team.quorum})" for team in sorted(value.teams, key=lambda team: team.team)]
+        parts += ["self-approval allowed"] if value.self_approval else []
+        parts += ["reason required"] if value.reason_required else []
+        parts += [f"expires after {value.expires:g} s"] if value.expires else []
+        return ", ".join(parts)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value or "")

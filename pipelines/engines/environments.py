@@ -1,0 +1,30 @@
+"""What an environment runs right now, asked of the target that serves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from pipelines.executors import rollout
+
+
+def status(name: str) -> dict[str, Any]:
+    """As `pipelines.executors.rollout.status`; with "problem", a sentence, when it cannot be found out."""
+    try:
+        return rollout.status(Path(settings.HOME), name) | {"problem": ""}
+    except (OSError, ValueError) as error:
+        return {
+            "environment": name, "release": "", "commit": "", "run": None, "since": None, "rollout": None,
+            "weights": {}, "sets": {}, "router": {"ok": False, "problem": "", "restarts": 0},
+            "problem": f"What runs in {name} cannot be read: {error}",
+        }  # fmt: skip
+
+
+def releases(name: str) -> list[dict[str, Any]]:
+    """The releases that can be gone back to, the latest rolled out first; none where they cannot be read."""
+    try:
+        return rollout.releases(Path(settings.HOME), name)
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,81 @@
+"""The sweeper's process: a round a second, and the watch over the workers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+
+from pipelines import triggers
+
+from . import sweep
+
+log = logging.getLogger(__name__)
+
+ROUND = 1.0  # seconds
+AFTER_A_RESTART = 10.0  # seconds in which the workers are not judged again
+
+
+class Loop:
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._judge_after = time.monotonic() + AFTER_A_RESTART
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        while not self._stop.wait(ROUND):
+            self.round()
+
+    def round(self) -> None:
+        """Everything once. A database that is away for a while ends the round, not the process."""
+        try:
+            sweep.sweep()
+            now = timezone.now()
+            triggers.poll(now)
+            triggers.schedule(now)
+            if time.monotonic() > self._judge_after and sweep.is_stalled():
+                self._judge_after = time.monotonic() + AFTER_A_RESTART
+                restart_workers()
+        except Exception:
+            log.exception("This round of the sweeper failed; the next one comes in %s s", ROUND)
+            connections.close_all()
+
+
+def _pid_file() -> Path:
+    folder = Path(settings.HOME) / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "workers.pid"
+
+
+def announce_workers() -> object:
+    """Called by the workers' main process: hold on to what it returns, it shows that the process lives."""
+    file = _pid_file().open("a+")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.truncate(0)
+    file.write(json.dumps({"pid": os.getpid()}))
+    file.flush()
+    return file
+
+
+def restart_workers() -> None:
+    """End a cluster that has stalled. Its processes die with its main one, and the supervisor starts it anew."""
+    try:
+        with _pid_file().open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = json.loads(file.read())["pid"]
+                log.warning("Ready work lies untouched: restarting the workers (process %s)", pid)
+                os.kill(pid, signal.SIGKILL)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        log.warning("Ready work lies untouched and no workers run on this machine")

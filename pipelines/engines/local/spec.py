@@ -1,0 +1,58 @@
+"""From rows to the StageSpec that an executor is handed."""
+
+from __future__ import annotations
+
+from pipelines.executors.base import Artifact, StageSpec
+from pipelines.models import Environment, Stage
+from pipelines.snapshots import graph_of
+from pipelines.states import State
+
+from .claim import Claimed
+
+
+def spec_of(claimed: Claimed) -> StageSpec:
+    stage, run = claimed.stage, claimed.run
+    definition = stage.definition
+    hint = {"_retry": stage.retry_hint} if stage.retry_hint else {}
+    return StageSpec(
+        run=run.number,
+        pipeline=run.pipeline.slug,
+        stage=stage.name,
+        kind=stage.kind,
+        owner=stage.owner,
+        commit=run.commit,
+        ref=run.ref,
+        repository=run.pipeline.repository,
+        environment=stage.environment or None,
+        environment_owner=_environment_owner(stage),
+        parameters=run.parameters,
+        with_={**definition["with_"], **hint},
+        artifacts=_artifacts(stage),
+        timeout=definition.get("timeout"),
+        resumes=stage.resumes,
+        approved_digest=stage.plan_digest if stage.gated and claimed.phase == "work" else None,
+    )
+
+
+def _environment_owner(stage: Stage) -> str | None:
+    if not stage.environment:
+        return None
+    found = Environment.objects.filter(pipeline=stage.run.pipeline_id, name=stage.environment)
+    return found.values_list("owner", flat=True).first()
+
+
+def _artifacts(stage: Stage) -> dict[str, Artifact]:
+    """What the stages before it made, those that it needs through others too."""
+    graph, _ = graph_of(stage.run)
+    before: set[int] = set()
+    stack = list(graph.nodes[stage.position].needs)
+    while stack:
+        position = stack.pop()
+        if position not in before:
+            before.add(position)
+            stack.extend(graph.nodes[position].needs)
+    if not before:
+        return {}
+    rows = Stage.objects.filter(run=stage.run_id, position__in=before, state=State.SUCCEEDED)
+    found = rows.order_by("position").values_list("artifacts", flat=True)
+    return {a["name"]: Artifact(**a) for artifacts in found for a in artifacts}

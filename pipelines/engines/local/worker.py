@@ -1,0 +1,257 @@
+"""Doing one claimed attempt: hand its spec to the executor, and report what the executor yields."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
+
+from pipelines import runs, wake
+from pipelines.executors import base, registry
+from pipelines.models import Attempt
+from pipelines.runs.record import unknowable
+
+from .claim import Claimed
+from .spec import spec_of
+
+log = logging.getLogger(__name__)
+
+FLUSH = 0.15  # seconds that output may wait for more
+FLUSH_SIZE = 32_768  # characters
+OVERTIME = 5.0  # seconds
+LOOK = 0.5  # seconds between looks at what people want of a running stage
+
+
+@lru_cache(maxsize=1)
+def _me(pid: int) -> str:
+    started = psutil.Process(pid).create_time()
+    return f"{socket.gethostname()}:{pid}:{started:.2f}"
+
+
+def me() -> str:
+    """This process, named so that a reused process id is never taken for it."""
+    return _me(os.getpid())
+
+
+class LeaseLost(BaseException):
+    """Another worker goes on with this attempt. Not an Exception, so that no executor takes it for a fault of its
+    work: what runs must be left running for the other one to join."""
+
+
+def carry_out(claimed: Claimed) -> None:
+    """Plan or do the stage. Whatever happens, it is reported, or the lease runs out and the sweeper takes over."""
+    with wake.working(), Watch(claimed) as watch:
+        try:
+            _carry_out(claimed, watch)
+        except (runs.StaleResult, LeaseLost) as gone:
+            log.warning("%s", gone)
+        except Exception:
+            log.exception("The machinery broke on %s", claimed.key)
+            result = base.Outcome("error", "the machinery broke; the worker's log has the details")
+            persistently(lambda: runs.outcome(claimed.attempt, claimed.fence, result))
+
+
+def _carry_out(claimed: Claimed, watch: Watch) -> None:
+    spec = spec_of(claimed)
+    executor = registry.make(spec.kind, registry.workplace())
+    if claimed.stage.stop_requested:
+        executor.cancel(spec, claimed.key)
+        return watch.outcome(base.Outcome("canceled", "stopped"))
+    if claimed.phase == Attempt.Phase.PLAN:
+        return _plan(claimed, executor, spec)
+    if claimed.probe:
+        found = executor.probe(spec, claimed.key)
+        if found.state == "unknown":
+            return persistently(lambda: unknowable(claimed.attempt, claimed.fence, found.reason))
+        watch.log(base.Log(f"[contact was lost; the work is {found.state.replace('_', ' ')}]\n"))
+    watch.limit(spec.timeout)
+    for item in executor.start(spec, claimed.key, watch):
+        if isinstance(item, base.Outcome):
+            return watch.outcome(item)
+        _REPORT[type(item)](watch, item)
+    return watch.outcome(base.Outcome("error", f"the executor {spec.kind} ended without saying how"))
+
+
+def _plan(claimed: Claimed, executor: base.Executor, spec: base.StageSpec) -> None:
+    try:
+        plan = executor.plan(spec)
+    except base.PlanError as error:
+        result = base.Outcome("error", f"its plan could not be made: {error}")
+        return persistently(lambda: runs.outcome(claimed.attempt, claimed.fence, result))
+    return persistently(lambda: runs.planned(claimed.attempt, claimed.fence, plan))
+
+
+def persistently(report: Callable[[], None]) -> None:
+    """Report, again and again while the database cannot take it: it may be locked, full or read-only for now."""
+    delay = 0.2
+    while True:
+        try:
+            return report()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("The database cannot be written, trying again in %.1f s: %s", delay, error)
+            connections.close_all()
+            time.sleep(delay)
+            delay = min(5.0, delay * 2)
+
+
+class Watch:
+    """An attempt while it is worked on: keeps its lease, tells the executor what people want, batches its output."""
+
+    def __init__(self, claimed: Claimed) -> None:
+        self.claimed = claimed
+        self.lost = False
+        self._stop = bool(claimed.stage.stop_requested)
+        self._commands: tuple[str, ...] = tuple(claimed.stage.commands)
+        self._timeout = 0.0
+        self._deadline: datetime | None = None
+        self._text: list[str] = []
+        self._size = 0
+        self._guard = threading.Lock()
+
+    # What the executor sees (base.Control).
+
+    def stopping(self) -> bool:
+        if self.lost:
+            raise LeaseLost(f"The lease of {self.claimed.key} was lost; another worker goes on with it.")
+        return self._stop or self.overdue()
+
+    def commands(self) -> Sequence[str]:
+        return self._commands
+
+    def limit(self, timeout: float | None) -> None:
+        """End the work a little after its timeout, counted from the attempt's first start: executors that can end it
+        to the second do so themselves."""
+        if timeout:
+            self._timeout = timeout
+            self._deadline = self.claimed.started_at + timedelta(seconds=timeout + OVERTIME)
+
+    def overdue(self) -> bool:
+        return self._deadline is not None and timezone.now() > self._deadline
+
+    # What the worker reports.
+
+    def log(self, item: base.Log) -> None:
+        with self._guard:
+            self._text.append(item.text)
+            self._size += len(item.text)
+        if self._size > FLUSH_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        with self._guard:
+            text, self._text, self._size = "".join(self._text), [], 0
+        if text:
+            persistently(lambda: runs.wrote(self.claimed.attempt, self.claimed.fence, text))
+
+    def progress(self, item: base.Progress) -> None:
+        self.flush()
+        persistently(lambda: runs.progressed(self.claimed.attempt, self.claimed.fence, item))
+
+    def produced(self, item: base.Produced) -> None:
+        self.flush()
+        persistently(lambda: runs.produced(self.claimed.attempt, self.claimed.fence, item.artifact))
+
+    def outcome(self, item: base.Outcome) -> None:
+        self.flush()
+        if item.state == "canceled" and not self._stop and self.overdue():
+            item = base.Outcome("failed", f"took longer than {self._timeout:g} s")
+        persistently(lambda: runs.outcome(self.claimed.attempt, self.claimed.fence, item))
+
+    # What happens beside it, on the pulse thread.
+
+    def beat(self) -> None:
+        """Extend the lease, or find that it was taken."""
+        now = timezone.now()
+        kept = Attempt.objects.filter(pk=self.claimed.attempt, fence=self.claimed.fence, open=True).update(
+            heartbeat_at=now, lease_until=now + timedelta(seconds=settings.LEASE)
+        )
+        self.lost = self.lost or not kept
+
+    def look(self) -> None:
+        """See whether people want something of this stage."""
+        row: dict[str, Any] | None = (
+            Attempt.objects.filter(pk=self.claimed.attempt, fence=self.claimed.fence, open=True)
+            .values("stage__stop_requested", "stage__commands")
+            .first()
+        )
+        if row is None:
+            self.lost = True
+            return
+        self._stop = bool(row["stage__stop_requested"])
+        self._commands = tuple(row["stage__commands"])
+
+    def __enter__(self) -> Watch:
+        _pulse().watch(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _pulse().watch(None)
+
+
+_REPORT: dict[type, Callable[[Watch, Any], None]] = {
+    base.Log: Watch.log,
+    base.Progress: Watch.progress,
+    base.Produced: Watch.produced,
+}
+
+
+class Pulse:
+    """The worker's second thread, which keeps the present attempt's lease while the first one is busy."""
+
+    def __init__(self) -> None:
+        self._watch: Watch | None = None
+        self._there = threading.Event()
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def watch(self, watch: Watch | None) -> None:
+        self._watch = watch
+        if watch is None:
+            self._there.clear()
+        else:
+            self._there.set()
+
+    def _run(self) -> None:
+        looked = beaten = time.monotonic()
+        while True:
+            self._there.wait()
+            time.sleep(FLUSH)
+            watch, now = self._watch, time.monotonic()
+            if watch is None:
+                looked = beaten = now
+                continue
+            try:
+                watch.flush()
+                if now - looked >= LOOK:
+                    looked = now
+                    watch.look()
+                if now - beaten >= settings.HEARTBEAT:
+                    beaten = now
+                    watch.beat()
+            except runs.StaleResult:
+                watch.lost = True
+            except Exception:
+                log.exception("The pulse of %s missed a beat", watch.claimed.key)
+                connections.close_all()
+
+
+_pulses: dict[int, Pulse] = {}
+
+
+def _pulse() -> Pulse:
+    """This process's pulse; a fork starts its own."""
+    pid = os.getpid()
+    if pid not in _pulses:
+        _pulses.clear()
+        _pulses[pid] = Pulse()
+    return _pulses[pid]

@@ -1,0 +1,108 @@
+"""What happened, numbered within its run: the one writer of the event table, and the shapes of its payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from django.db.models import F
+from django.utils import timezone
+
+from . import doorbell
+from .models import Event, Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    kind: ClassVar[str] = "run"
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageChanged:
+    kind: ClassVar[str] = "stage"
+    state: str
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogWritten:
+    """`text` holds whole lines where it can."""
+
+    kind: ClassVar[str] = "log"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressMade:
+    kind: ClassVar[str] = "progress"
+    text: str
+    done: int | None = None
+    total: int | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    kind: ClassVar[str] = "plan"
+    digest: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person's decision: approve, reject, retry, skip, steer, cancel, terminate, override-freeze, roll-back."""
+
+    kind: ClassVar[str] = "decision"
+    action: str
+    actor: str
+    team: str = ""
+    reason: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactMade:
+    kind: ClassVar[str] = "artifact"
+    name: str
+    type: str
+    digest: str
+    size: int
+
+
+Payload = RunChanged | StageChanged | LogWritten | ProgressMade | PlanMade | Decided | ArtifactMade
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """An event that is about to be appended. `stage` is a primary key, `attempt` the attempt's number."""
+
+    payload: Payload
+    stage: int | None = None
+    attempt: int | None = None
+
+
+def append(run: int, items: Iterable[New]) -> None:
+    """Number and store events. Must run in a transaction: the numbers are taken under the run's row lock."""
+    new = list(items)
+    if not new:
+        return
+    Run.objects.filter(pk=run).update(last_seq=F("last_seq") + len(new))
+    last = Run.objects.values_list("last_seq", flat=True).get(pk=run)
+    now = timezone.now()
+    Event.objects.bulk_create(
+        Event(
+            run_id=run,
+            seq=last - len(new) + i,
+            kind=item.payload.kind,
+            stage_id=item.stage,
+            attempt=item.attempt,
+            data=asdict(item.payload),
+            at=now,
+        )
+        for i, item in enumerate(new, start=1)
+    )
+    doorbell.ring_on_commit(doorbell.EVENTS)

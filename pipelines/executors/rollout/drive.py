@@ -1,0 +1,250 @@
+"""Drives a target through a rollout: observe, decide, apply, until it is over. Restartable at any point."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pipelines.executors.base import Artifact, Control, Log, Outcome, Produced, Yielded
+from pipelines.executors.base import Progress as Report
+from pipelines.executors.rollout import decisions
+from pipelines.executors.rollout.local.target import LocalTarget, keep_release, why_not_ready
+from pipelines.executors.rollout.plan import describe_step
+from pipelines.executors.rollout.progress import Progress, cancel_file, write_progress
+from pipelines.executors.rollout.strategy import Decision, Observation, Rollout, Verify
+
+LOOK_EVERY = 0.03
+LOOK_EVERY_IN_PAUSE = 0.2
+TEND_EVERY = 2.0
+
+
+class Verdict(Protocol):
+    @property
+    def state(self) -> Literal["pass", "fail", "inconclusive"]: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+# measure(base_url=, release=, settings=, control=, folder=) yields Log, Progress and, last, a Verdict.
+Measure = Callable[..., Iterator[Any]]
+
+
+def default_measure() -> Measure:
+    """The rule of the `verify` kind of stage."""
+    from pipelines.executors.verify import measure
+
+    return measure
+
+
+@dataclass(slots=True)
+class Driver:
+    """`tend` is called now and then: it sees that whatever keeps the target runs. `resumes` is how often a
+    person let this rollout go on, `base_url` where customers reach the environment."""
+
+    rollout: Rollout
+    target: LocalTarget
+    progress: Progress
+    folder: Path
+    control: Control
+    resumes: int
+    base_url: str
+    stage: str
+    tend: Callable[[], object]
+    measure: Measure | None = None
+    said: str = ""
+    tended: float = 0.0
+
+    def run(self) -> Iterator[Yielded]:
+        self._resume()
+        while True:
+            self._tend()
+            self._obey()
+            seen = self.target.observe()
+            decision = decisions.decide(self.rollout, self.progress.position, seen, time.time())
+            self._move(decision)
+            yield from self._report(decision, seen)
+            if decision.verb == "verify":
+                yield from self._verify()
+            elif decision.verb == "overdue":
+                yield from self._overdue()
+            elif decision.verb == "pause":
+                self._end(Outcome("paused", decision.text, self._facts(seen)))
+            elif decision.verb in ("done", "aborted"):
+                yield from self._finish(decision, seen)
+            if self.progress.outcome is not None:
+                yield self.progress.outcome
+                return
+            time.sleep(LOOK_EVERY_IN_PAUSE if decision.text.startswith("paused") else LOOK_EVERY)
+
+    def _tend(self) -> None:
+        """What keeps the target may have been killed since the last look."""
+        if time.monotonic() - self.tended > TEND_EVERY:
+            self.tend()
+            self.tended = time.monotonic()
+
+    # --- what people say ------------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        """A person has let a paused rollout go on, or told it something else meanwhile."""
+        if not self.progress.paused:
+            return
+        self.progress.outcome = None
+        self.progress.resumes = self.resumes
+        commands = list(self.control.commands())[self.progress.heard :]
+        if not cancel_file(self.folder).exists() and not {"abort", "promote-full"} & set(commands):
+            # A "promote" among these is what ended this pause; it must not end the next one too.
+            self.progress.heard += len(commands)
+            self.progress.position = decisions.go_on(self.progress.position, time.time())
+        write_progress(self.folder, self.progress)
+
+    def _obey(self) -> None:
+        before = self.progress.position
+        now = time.time()
+        position = before
+        commands = list(self.control.commands())
+        for command in commands[self.progress.heard :]:
+            if command == "promote":
+                position = decisions.promote(self.rollout, position, now)
+            elif command == "promote-full":
+                position = decisions.promote_fully(self.rollout, position, now)
+            elif command == "abort":
+                position = decisions.abort(position, "aborted by a person", now)
+        self.progress.heard = max(self.progress.heard, len(commands))
+        if position.aborted is None and self._canceled():
+            self.progress.canceled = True
+            position = decisions.abort(position, "canceled", now)
+        if position != before:
+            self.progress.position = position
+            write_progress(self.folder, self.progress)
+
+    def _canceled(self) -> bool:
+        return self.control.stopping() or cancel_file(self.folder).exists()
+
+    # --- one turn -------------------------------------------------------------------------------------
+
+    def _move(self, decision: Decision) -> None:
+        # Remembered first: a worker that dies in between leaves a target that lags behind, which the next
+        # turn makes good, and never one that is ahead of what is known.
+        if decision.position != self.progress.position:
+            self.progress.position = decision.position
+            write_progress(self.folder, self.progress)
+        if decision.desired is not None and decision.verb not in ("done", "aborted"):
+            self.target.apply(decision.desired)
+
+    def _verify(self) -> Iterator[Yielded]:
+        step = self.rollout.steps[self.progress.position.step]
+        settings = dict(step.settings) if isinstance(step, Verify) else {}
+        if settings.get("baseline") == "stable":
+            settings["baseline"] = self.rollout.stable
+        folder = self.folder / f"verify-{self.progress.position.step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        measure = self.measure or default_measure()
+        verdict: Verdict | None = None
+        for event in measure(
+            base_url=self.base_url,
+            release=self.rollout.release,
+            settings=settings,
+            control=self.control,
+            folder=folder,
+        ):
+            if isinstance(event, Log | Report):
+                yield event
+            else:
+                verdict = event
+            self._obey()
+            if self.progress.position.aborted is not None:
+                return
+        self._obey()
+        self._judge(verdict)
+
+    def _judge(self, verdict: Verdict | None) -> None:
+        now = time.time()
+        position = self.progress.position
+        if position.aborted is not None or not isinstance(self.rollout.steps[position.step], Verify):
+            return
+        if verdict is not None and verdict.state == "pass":
+            self.progress.position = decisions.go_on(position, now)
+        elif verdict is not None and verdict.state == "fail":
+            self.progress.position = decisions.abort(position, f"verify failed: {verdict.reason}", now)
+        else:
+            reason = verdict.reason if verdict else "the measurement gave no verdict"
+            self._end(Outcome("paused", f"verify is inconclusive: {reason}"))
+        write_progress(self.folder, self.progress)
+
+    def _overdue(self) -> Iterator[Yielded]:
+        position = self.progress.position
+        why = why_not_ready(self.target.place, self.rollout.release)
+        if position.aborted is not None:
+            reason = f"{position.aborted}; and {self.rollout.stable} does not come back: {why}"
+            self._end(Outcome("error", reason))
+            return
+        reason = f"not ready within {self.rollout.deadline:g} s: {why}"
+        yield Log(f"{reason}\n")
+        self.progress.position = decisions.abort(position, reason, time.time())
+        write_progress(self.folder, self.progress)
+
+    def _finish(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
+        desired = decision.desired
+        if desired is None:
+            return
+        stable = self.rollout.release if decision.verb == "done" else (self.rollout.stable or "")
+        self.target.finish(desired, stable)
+        facts = self._facts(seen)
+        if decision.verb == "aborted":
+            state: Literal["canceled", "failed"] = "canceled" if self.progress.canceled else "failed"
+            self._end(Outcome(state, self.progress.position.aborted or "aborted", facts))
+            return
+        keep_release(self.target.place, self.progress.release)
+        yield Produced(self._artifact())
+        same = self.rollout.stable == self.rollout.release
+        reason = f"{stable} runs already, unchanged" if same else f"{stable} has all traffic"
+        self._end(Outcome("succeeded", reason, facts))
+
+    def _end(self, outcome: Outcome) -> None:
+        self.progress.outcome = outcome
+        write_progress(self.folder, self.progress)
+
+    # --- what is told ---------------------------------------------------------------------------------
+
+    def _report(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
+        facts = self._facts(seen)
+        text = f"{decision.text}{facts['weights']}{facts['step']}"
+        if text == self.said:
+            return
+        self.said = text
+        yield Log(f"{decision.text}\n")
+        yield Report(decision.text, facts["step"], facts["steps"], facts)
+
+    def _facts(self, seen: Observation) -> Mapping[str, Any]:
+        position = self.progress.position
+        step = self.rollout.steps[position.step]
+        return {
+            "release": self.rollout.release,
+            "stable": self.rollout.stable,
+            "canary": self.rollout.release if self.rollout.replaces else None,
+            "weight": seen.weights.get(self.rollout.release, 0),
+            "weights": dict(seen.weights),
+            "step": position.step + 1,
+            "steps": len(self.rollout.steps),
+            "doing": "abort" if position.aborted is not None else describe_step(step),
+            "ready": {
+                release: {service: count.ready for service, count in services.items()}
+                for release, services in seen.sets.items()
+            },
+        }
+
+    def _artifact(self) -> Artifact:
+        release = self.progress.release
+        meta = {
+            "release": release.name,
+            "environment": self.target.place.name,
+            "commit": release.commit,
+            "run": release.run,
+            "url": self.base_url,
+            "services": {name: service.digest for name, service in release.services.items()},
+        }
+        return Artifact(self.stage, "release", f"sha256:{release.content}", meta=meta)

@@ -1,0 +1,181 @@
+"""The router's dynamic configuration of one environment, computed from what is ready. Pure.
+
+For each routed service there is one weighted Traefik service over the releases, sticky by cookie, and below
+it one load balancer for each release, which names its release in X-Release. Assets are not weighted: a
+release that still has replicas keeps serving its own, so that a page and its assets are always of one
+release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.executors.rollout.local.desired import DesiredState
+from pipelines.executors.rollout.release import ASSETS
+
+ENTRY = "env-{}"
+CONTROL = "keeper"
+LOCAL_ONLY = "(ClientIP(`127.0.0.0/8`) || ClientIP(`::1/128`))"
+RELEASE_HEADER = "X-Burger-Release"
+RETRIES = 3
+
+Ports = Mapping[tuple[str, str], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """`text` is the file, `token` identifies it; `weights` is the share of each release that it gives."""
+
+    text: str
+    token: str
+    weights: Mapping[str, int]
+
+
+def route(name: str, state: DesiredState, ready: Ports, allow: Iterable[str]) -> Routing:
+    """`ready` maps (release, service) to the ports of its ready replicas."""
+    build = _Build(name, state, ready)
+    http = build.http(sorted(allow))
+    token = hashlib.sha256(json.dumps(http, sort_keys=True).encode()).hexdigest()[:20]
+    http["routers"][f"{name}-token"] = {
+        "entryPoints": [CONTROL],
+        "rule": f"Path(`{token_path(name, token)}`)",
+        "service": "ping@internal",
+    }
+    return Routing(json.dumps({"http": http}, indent=1, sort_keys=True), token, build.weights())
+
+
+def token_path(name: str, token: str) -> str:
+    """The path that the router answers on its control port exactly while this configuration is in force."""
+    return f"/in-force/{name}/{token}"
+
+
+class _Build:
+    def __init__(self, name: str, state: DesiredState, ready: Ports) -> None:
+        self.name, self.state, self.ready = name, state, ready
+        self.routers: dict[str, Any] = {}
+        self.services: dict[str, Any] = {}
+        self.middlewares: dict[str, Any] = {}
+
+    def http(self, allow: list[str]) -> dict[str, Any]:
+        self.middlewares[f"{self.name}-allow"] = {"ipAllowList": {"sourceRange": allow}}
+        # Only what never reached a replica is tried again, so an order is not placed twice.
+        retry = {"attempts": RETRIES, "initialInterval": "20ms"}
+        self.middlewares[f"{self.name}-retry"] = {"retry": retry}
+        self._errors()
+        for service in self._routed():
+            self._weighted(service)
+        for release, definition in self.state.releases.items():
+            for service, one in definition.services.items():
+                if one.route == ASSETS and self.ready.get((release, service)):
+                    self._assets(service, one.short)
+        return {"routers": self.routers, "services": self.services, "middlewares": self.middlewares}
+
+    def weights(self) -> dict[str, int]:
+        """What is in force; a service whose shares are not the wanted ones stands for all."""
+        wanted = {r: w for r, w in (self.state.weights or {}).items() if w}
+        found = [self._shares(service) for service in self._routed()]
+        if not found:
+            return wanted
+        percents = [_percent(shares) for shares in found]
+        if self.state.weights is None:
+            return percents[0]
+        return next((shares for shares in percents if shares != wanted), wanted)
+
+    def _routed(self) -> list[str]:
+        """Services that get traffic, of the releases that have a set."""
+        releases = [self.state.releases[r] for r in self.state.sets if r in self.state.releases]
+        return sorted({n for release in releases for n, s in release.services.items() if s.route[:1] == "/"})
+
+    def _members(self, service: str) -> dict[str, int]:
+        return {r: len(ports) for (r, s), ports in sorted(self.ready.items()) if s == service and ports}
+
+    def _shares(self, service: str) -> dict[str, int]:
+        """Weights among the releases that are ready; all to whatever is ready where nothing wanted is."""
+        members = self._members(service)
+        if self.state.weights is None:
+            return members
+        return {r: w for r, w in self.state.weights.items() if w and r in members}
+
+    def _weighted(self, service: str) -> None:
+        whole = f"{self.name}-{service}"
+        children = []
+        for release in self._members(service):
+            self._balancer(service, release)
+            self._direct(service, release)
+        for release, weight in sorted(self._shares(service).items()):
+            children.append({"name": f"{whole}-{release}", "weight": weight})
+        if not children:
+            # Nothing is ready: say so with a 503, not with a 404.
+            self.services[f"{whole}-none"] = {"loadBalancer": {"servers": []}}
+            children = [{"name": f"{whole}-none", "weight": 1}]
+        cookie = {"name": f"burger_release_{whole}", "httpOnly": True, "sameSite": "lax", "path": "/"}
+        self.services[whole] = {"weighted": {"services": children, "sticky": {"cookie": cookie}}}
+        prefixes = {s.services[service].route for s in self.state.releases.values() if service in s.services}
+        for prefix in sorted(prefixes):
+            key = whole + hashlib.sha256(prefix.encode()).hexdigest()[:6]
+            self._router(key, f"PathPrefix(`{prefix}`)", whole, 10 + len(prefix))
+
+    def _balancer(self, service: str, release: str) -> None:
+        header = f"{self.name}-is-{release}"
+        self.middlewares[header] = {"headers": {"customResponseHeaders": {"X-Release": release}}}
+        servers = [{"url": f"http://127.0.0.1:{port}"} for port in sorted(self.ready[release, service])]
+        self.services[f"{self.name}-{service}-{release}"] = {
+            "loadBalancer": {"servers": servers},
+            "middlewares": [header],
+        }
+
+    def _direct(self, service: str, release: str) -> None:
+        """Whoever measures a release, from this machine, reaches it and no other."""
+        prefix = self.state.releases[release].services[service].route
+        rule = f"Header(`{RELEASE_HEADER}`, `{release}`) && PathPrefix(`{prefix}`) && {LOCAL_ONLY}"
+        whole = f"{self.name}-{service}-{release}"
+        self._router(f"{whole}-direct", rule, whole, 1000 + len(prefix))
+
+    def _assets(self, service: str, short: str) -> None:
+        key = f"{self.name}-assets-{short}"
+        ports = {
+            port
+            for (release, name), found in self.ready.items()
+            for port in found
+            if name == service and self.state.releases[release].services[name].short == short
+        }
+        self.services[key] = {
+            "loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"} for port in sorted(ports)]}
+        }
+        self._router(key, f"PathPrefix(`/assets/{short}/`)", key, 5000)
+
+    def _errors(self) -> None:
+        ports = sorted(
+            port
+            for (release, service), found in self.ready.items()
+            for port in found
+            if self.state.releases[release].errors == service
+        )
+        if not ports:
+            return
+        key = f"{self.name}-errors"
+        servers = [{"url": f"http://127.0.0.1:{port}"} for port in ports]
+        self.services[key] = {"loadBalancer": {"servers": servers}}
+        page = {"status": ["502-504"], "service": key, "query": "/errors/{status}.html"}
+        self.middlewares[key] = {"errors": page}
+
+    def _router(self, key: str, rule: str, service: str, priority: int) -> None:
+        errors = [f"{self.name}-errors"] if f"{self.name}-errors" in self.middlewares else []
+        self.routers[key] = {
+            "entryPoints": [ENTRY.format(self.name)],
+            "rule": rule,
+            "service": service,
+            "priority": priority,
+            "middlewares": [f"{self.name}-allow", *errors, f"{self.name}-retry"],
+        }
+
+
+def _percent(shares: Mapping[str, int]) -> dict[str, int]:
+    whole = sum(shares.values())
+    if whole in (0, 100):
+        return dict(shares)
+    return {release: round(100 * share / whole) for release, share in shares.items()}

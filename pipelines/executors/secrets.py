@@ -1,0 +1,196 @@
+"""Secrets: a reference until the last moment, and masked in all that leaves.
+
+A reference is `NAME`, the file `HOME/secrets/TEAM/NAME` that only its owner may read, or `env:NAME`, the
+variable `BURGER_SECRET_TEAM__NAME` of the worker. Either way it is a secret of one team, and only stages of
+this team get it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_LARGEST = 64 * 1024
+# Shorter encodings and lines are found in ordinary text by chance.
+_SHORTEST = 4
+# Where `base64` and PEM break their lines.
+_WRAPS = (76, 64)
+
+
+class SecretError(Exception):
+    """Names the reference and what to do; never holds a value."""
+
+
+def resolve(home: Path, team: str, reference: str) -> str:
+    """The value of a secret of `team`, without the line end of its file. Raises SecretError."""
+    kind, _, name = reference.rpartition(":")
+    if kind not in ("", "env") or not _NAME.fullmatch(name) or not _NAME.fullmatch(team):
+        raise SecretError(
+            f"{reference!r} of team {team!r} is no reference to a secret: expected NAME or env:NAME, in "
+            "letters, digits, and . _ - between them."
+        )
+    value = _from_environment(team, name) if kind else _from_file(home, team, name)
+    if not value or "\0" in value:
+        raise SecretError(f"The secret {reference!r} of team {team!r} is empty or holds a NUL; set it again.")
+    return value
+
+
+def _from_environment(team: str, name: str) -> str:
+    # Two teams must never share a variable: with one underscore, or with team names that hold some, they
+    # could.
+    if "_" in team or "__" in name:
+        raise SecretError(
+            f"The secret 'env:{name}' of team {team!r} cannot be a variable: a team with _ or a name with "
+            "__ could mean another team's. Put it into a file of the team instead."
+        )
+    variable = "BURGER_SECRET_" + re.sub(r"[.-]", "_", f"{team}__{name}").upper()
+    if variable not in os.environ:
+        raise SecretError(
+            f"The secret 'env:{name}' of team {team!r} is not there: set {variable} for the workers."
+        )
+    return os.environ[variable]
+
+
+def _from_file(home: Path, team: str, name: str) -> str:
+    path = home / "secrets" / team / name
+    said = f"The secret {name!r} of team {team!r}"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise SecretError(f"{said} is not there: write it to {path} with mode 0600.") from None
+    except OSError as error:
+        raise SecretError(f"{said} cannot be read from {path}: {error.strerror}.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise SecretError(f"{said} has to be a plain file, but {path} is none.")
+        if status.st_mode & 0o077:
+            found = f"{stat.S_IMODE(status.st_mode):04o}"
+            raise SecretError(f"{said} may be read by others: {path} has mode {found}. Run chmod 600 on it.")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise SecretError(f"{said} belongs to another user: {path} has owner {status.st_uid}.")
+        if status.st_size > _LARGEST:
+            raise SecretError(f"{said} has {status.st_size} bytes; at most {_LARGEST} are possible.")
+        content = file.read(_LARGEST)
+    with suppress(UnicodeDecodeError):
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    raise SecretError(f"{said} is no UTF-8 text; store it in base64.")
+
+
+# --- masking ----------------------------------------------------------------------------------------------
+
+
+class Masker:
+    """Replaces values, and the usual encodings of them, by `***`."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        forms = {form for value in values for form in _forms(value)}
+        self._forms = sorted(forms, key=lambda form: (-len(form), form))
+
+    def mask(self, text: str) -> str:
+        for form in self._forms:
+            text = text.replace(form, MASK)
+        return text
+
+    def stream(self) -> MaskedStream:
+        """For text that comes in pieces."""
+        return MaskedStream(self)
+
+    def cut(self, text: str) -> int:
+        """How much of `text` can be masked by itself, whatever follows it."""
+        cut = len(text)
+        for form in self._forms:
+            cut = min(cut, _beginning_at_end(text, form))
+        while torn := self._torn(text, cut):
+            cut = torn[0]
+        return cut
+
+    def _torn(self, text: str, cut: int) -> tuple[int] | None:
+        for form in self._forms:
+            start = text.find(form, max(0, cut - len(form) + 1), cut + len(form) - 1)
+            if start >= 0:
+                return (start,)
+        return None
+
+
+class MaskedStream:
+    """Masks text that comes in pieces; holds back an end that may be the beginning of a secret."""
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker, self._held = masker, ""
+
+    def feed(self, text: str) -> str:
+        text = self._held + text
+        cut = self._masker.cut(text)
+        self._held = text[cut:]
+        return self._masker.mask(text[:cut])
+
+    def end(self) -> str:
+        """What was still held back."""
+        text, self._held = self._held, ""
+        return self._masker.mask(text)
+
+
+def _beginning_at_end(text: str, form: str) -> int:
+    """Where the longest end of `text` begins that `form` could continue; the length of `text` if there is
+    none."""
+    start = text.find(form[0], max(0, len(text) - len(form) + 1))
+    while start >= 0:
+        if form.startswith(text[start:]):
+            return start
+        start = text.find(form[0], start + 1)
+    return len(text)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """The value and its encodings, and the same of each of its lines."""
+    lines = value.splitlines()
+    for part in {value, value.strip(), *lines, *(line.strip() for line in lines)}:
+        if part in (value, value.strip()) and part.strip():
+            yield part
+        if len(part.strip()) >= _SHORTEST:
+            yield part
+            yield from (form for form in _encodings(part) if len(form) >= _SHORTEST)
+
+
+def _encodings(value: str) -> Iterator[str]:
+    data = value.encode("utf-8", "surrogateescape")
+    yield data.hex()
+    yield data.hex().upper()
+    yield from _base64(data)
+    for text in (quote(value), quote(value, safe=""), quote_plus(value)):
+        yield text
+        yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        yield text[1:-1]
+        yield text[1:-1].replace("/", "\\/")
+        yield json.dumps(text)[1:-1].removeprefix('\\"').removesuffix('\\"')
+    yield repr(value)[1:-1]
+    yield html.escape(value)
+    yield shlex.quote(value).removeprefix("'").removesuffix("'")
+    yield value.replace("'", "'\\''")
+
+
+def _base64(data: bytes) -> Iterator[str]:
+    """The characters that depend on `data` alone, for each of the three places at which it may stand in
+    what is encoded with it, in both alphabets, and the lines of it where tools break them."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            text = encode(bytes(before) + data).decode()
+            yield text[-(-8 * before // 6) : (before + len(data)) * 8 // 6]
+        whole = encode(data).decode().rstrip("=")
+        for width in _WRAPS:
+            if len(whole) > width:
+                yield from (whole[start : start + width] for start in range(0, len(whole), width))

@@ -1,0 +1,93 @@
+"""When a pipeline file counts: at once, unless it takes something from a team that has not agreed yet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.utils import timezone
+
+from ..definition.model import Definition, Gate, GateTeam, StageDef
+from ..definition.ownership import GuardedChange, guarded_changes
+from ..models import DefinitionVersion, Environment, Pipeline, Run, Stage
+
+OWNERSHIP_STAGE = "ownership-change"
+
+
+def remember(pipeline: Pipeline, definition: Definition, text: str, commit: str) -> DefinitionVersion:
+    """The stored version of a file, made on first sight."""
+    version, _ = DefinitionVersion.objects.get_or_create(
+        pipeline=pipeline, digest=definition.digest, defaults={"text": text, "commit": commit}
+    )
+    return version
+
+
+def held_changes(
+    accepted: Definition | None, new: Definition, *, on_default_branch: bool, owner: str
+) -> tuple[GuardedChange, ...]:
+    """The changes that need a present owner's approval before the run may go on.
+
+    The very first file counts as it is when it comes with the default branch; from any other branch, the owner of the
+    pipeline has to agree to it.
+    """
+    if accepted is not None:
+        return guarded_changes(accepted, new)
+    if on_default_branch:
+        return ()
+    return (
+        GuardedChange(
+            stage="(all)", field="first definition", before="none", after=f"{len(new.stages)} stages", team=owner
+        ),
+    )
+
+
+def ownership_stage(changes: tuple[GuardedChange, ...], owner: str) -> StageDef:
+    """The stage that stands before all others while a change of ownership waits for those who are asked."""
+    teams = tuple(GateTeam(team) for team in sorted({change.team for change in changes}))
+    return StageDef(
+        name=OWNERSHIP_STAGE,
+        kind="gate",
+        owner=owner,
+        group=OWNERSHIP_STAGE,
+        title="Change of ownership",
+        gate=Gate(teams=teams),
+        with_={"changes": [asdict(change) for change in changes]},
+    )
+
+
+def accept(run: Run, definition: Definition) -> None:
+    """Let a version of the default branch count from now on, and its environments with it."""
+    version = run.definition
+    if version is None or run.ref != f"refs/heads/{run.pipeline.default_branch}":
+        return
+    DefinitionVersion.objects.filter(pk=version.pk, accepted_at=None).update(accepted_at=timezone.now())
+    Pipeline.objects.filter(pk=run.pipeline_id).update(accepted=version)
+    sync_environments(run.pipeline, definition)
+
+
+def sync_environments(pipeline: Pipeline, definition: Definition) -> None:
+    for environment in definition.environments:
+        Environment.objects.update_or_create(
+            pipeline=pipeline,
+            name=environment.name,
+            defaults={
+                "owner": environment.owner,
+                "concurrency": environment.concurrency,
+                "freeze": [_freeze(asdict(freeze)) for freeze in environment.freeze],
+            },
+        )
+
+
+def _freeze(freeze: dict[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if key in ("start", "end") else value for key, value in freeze.items()}
+
+
+def ownership_change(stage: Stage) -> None:
+    """Called when a stage succeeded: if it was the ownership change, what it asked for counts from now on."""
+    if stage.name != OWNERSHIP_STAGE or stage.run.definition is None:
+        return
+    from ..definition.parse import parse
+
+    definition = parse(stage.run.definition.text).definition
+    if definition is not None:
+        accept(stage.run, definition)

@@ -1,0 +1,420 @@
+"""What people do to a run: each function asks the policy, leaves an audit record, changes rows, wakes who waits."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from teams import audit
+from teams.models import User
+from teams.policy import Action, Subject, can
+
+from .. import events
+from ..definition.model import StageDef
+from ..models import Approval, Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
+from ..snapshots import approvals_by_team
+from ..states import ENDED, RUN_ENDED, Reason, State
+from .accept import OWNERSHIP_STAGE
+from .advance import advance_locked, lock
+from .changes import Changes
+from .errors import Conflict, NotAllowed
+from .push import Push, receive
+from .questions import asked_digest, asked_teams, is_paused
+from .record import void_approvals
+from .start import start_built
+
+COMMANDS = ("promote", "promote-full", "abort")
+
+
+# --- who may --------------------------------------------------------------------------------------------------------
+
+
+def stage_subject(stage: Stage, user: User) -> Subject:
+    """What the policy has to know about a stage, as seen by one person."""
+    gate = stage.definition.get("gate") or {}
+    return Subject(
+        owner=stage.owner,
+        pipeline_owner=stage.run.pipeline.owner,
+        gate_teams=frozenset(asked_teams(stage)),
+        # Letting a paused stage go on is its owner's own work, whoever pushed.
+        requested_by_actor=requested_by(stage.run, user) and not is_paused(stage),
+        self_approval=bool(gate.get("self_approval")),
+    )
+
+
+def run_subject(run: Run, user: User) -> Subject:
+    teams = frozenset(run.stages.values_list("owner", flat=True).distinct())
+    return Subject(pipeline_owner=run.pipeline.owner, teams=teams, requested_by_actor=requested_by(run, user))
+
+
+def requested_by(run: Run, user: User) -> bool:
+    """Whether this person pushed or requested the run, as far as the commit, the provider or the session tell."""
+    if run.requested_by_id == user.pk:
+        return True
+    address = user.email.lower()
+    return bool(address) and f"<{address}>" in run.author.lower()
+
+
+def judge(user: User, action: Action, subject: Subject, target: str) -> None:
+    """Ask the policy, and write down a refusal. Raises NotAllowed."""
+    verdict = can(user.as_actor(), action, subject)
+    if not verdict:
+        audit.write(actor=user.username, action=action, target=target, allowed=False, reason=verdict.reason)
+        raise NotAllowed(verdict.reason)
+
+
+def _judge_stage(user: User, action: Action, stage: int) -> None:
+    """Before the lock: a refusal must be kept although nothing else is."""
+    row = Stage.objects.select_related("run__pipeline").get(pk=stage)
+    judge(user, action, stage_subject(row, user), f"stage:{stage_label(row)}")
+
+
+def _judge_run(user: User, action: Action, run: int) -> None:
+    row = Run.objects.select_related("pipeline").get(pk=run)
+    judge(user, action, run_subject(row, user), f"run:{row.pipeline.slug}/{row.number}")
+
+
+def _locked(stage: int) -> tuple[Stage, Changes]:
+    run = lock(Stage.objects.values_list("run", flat=True).get(pk=stage))
+    row = Stage.objects.get(pk=stage)
+    row.run = run
+    return row, Changes(run)
+
+
+def _wrote(changes: Changes, user: User, action: str, stage: Stage | None, reason: str, **data: Any) -> None:
+    """The audit entry and the event of something that was done."""
+    run = changes.run
+    target = f"stage:{stage_label(stage)}" if stage else f"run:{run.pipeline.slug}/{run.number}"
+    audit.write(actor=user.username, action=action, target=target, reason=reason, **data)
+    changes.say(
+        events.Decided(
+            action=action,
+            actor=user.username,
+            reason=reason,
+            team=data.get("team", ""),
+            digest=data.get("digest", ""),
+        ),
+        stage=stage.pk if stage else None,
+    )
+
+
+# --- gates ------------------------------------------------------------------------------------------------------------
+
+
+def approve(*, stage: int, user: User, digest: str, reason: str = "", team: str = "") -> Stage:
+    """Approve exactly the plan (or the question of a pause) whose digest is named. The last approval that a gate
+    needs starts the stage. Raises NotAllowed, Conflict."""
+    _judge_stage(user, Action.APPROVE, stage)
+    with transaction.atomic():
+        row, changes = _locked(stage)
+        _expect_question(row, digest)
+        gate = row.definition.get("gate") or {}
+        if gate.get("reason_required") and not reason.strip():
+            raise Conflict("This gate asks for a reason. Say why you approve.")
+        team = _team_for(row, user, team)
+        _vote(row, user, team, Approval.Verdict.APPROVE, digest, reason)
+        _wrote(changes, user, "approve", row, reason, team=team, digest=digest)
+        if is_paused(row):
+            _resume(row, changes)
+        advance_locked(changes.run, changes)
+    return Stage.objects.get(pk=stage)
+
+
+def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") -> Stage:
+    """Say no to the plan. The stage ends as rejected, unless it has begun: then it is stopped first."""
+    _judge_stage(user, Action.REJECT, stage)
+    if not reason.strip():
+        raise Conflict("Say why you reject it: those who wait want to know.")
+    with transaction.atomic():
+        row, changes = _locked(stage)
+        _expect_question(row, digest)
+        team = _team_for(row, user, team)
+        _vote(row, user, team, Approval.Verdict.REJECT, digest, reason)
+        _wrote(changes, user, "reject", row, reason, team=team, digest=digest)
+        words = f"{user.username} rejected it for {team}: {reason}"
+        if is_paused(row):
+            _stop_begun(row, changes, "reject", words)
+        else:
+            changes.move(row.pk, row.name, row.state, State.REJECTED, reason=words)
+        advance_locked(changes.run, changes)
+    return Stage.objects.get(pk=stage)
+
+
+def _expect_question(stage: Stage, digest: str) -> None:
+    if stage.state != State.WAITING or stage.reason_code != Reason.APPROVAL:
+        raise Conflict(f"Stage {stage.name} is {stage.state}; it does not wait for an approval.")
+    if stage.run.stopping:
+        raise Conflict("This run is being stopped; nothing in it can be approved any more.")
+    if digest != asked_digest(stage):
+        raise Conflict(
+            f"The plan has changed: you named {digest[7:19] or 'none'}, what waits now is "
+            f"{asked_digest(stage)[7:19]}. Read the new plan and decide again."
+        )
+
+
+def _team_for(stage: Stage, user: User, named: str) -> str:
+    """The team that this person speaks for: the one named, else theirs that still misses approvals. A person counts
+    once, for one team."""
+    actor = user.as_actor()
+    asked = asked_teams(stage)
+    mine = [team for team in asked if actor.works_in(team)]
+    if named:
+        if named not in mine:
+            raise Conflict(f"You cannot speak for {named} here; this gate asks {', '.join(asked)}.")
+        return named
+    have = approvals_by_team({stage.pk: asked_digest(stage)}).get(stage.pk, {})
+    return next((team for team in mine if have.get(team, 0) < asked[team]), mine[0])
+
+
+def _vote(stage: Stage, user: User, team: str, verdict: str, digest: str, reason: str) -> None:
+    try:
+        with transaction.atomic():
+            Approval.objects.create(
+                stage=stage, user=user, team=team, verdict=verdict, plan_digest=digest,
+                reason=reason, resumes=stage.resumes,
+            )  # fmt: skip
+    except IntegrityError:
+        raise Conflict("You have decided about this plan already; a person counts once.") from None
+
+
+def _resume(stage: Stage, changes: Changes) -> None:
+    progress = {k: v for k, v in stage.progress.items() if k != "question"}
+    changes.move(
+        stage.pk, stage.name, stage.state, State.QUEUED,
+        code="resume", reason="it goes on", resumes=stage.resumes + 1, progress=progress,
+    )  # fmt: skip
+
+
+def _stop_begun(stage: Stage, changes: Changes, how: str, words: str) -> None:
+    """Hand a stage that waits half done to a worker, which stops it."""
+    progress = {k: v for k, v in stage.progress.items() if k != "question"}
+    changes.move(
+        stage.pk, stage.name, stage.state, State.QUEUED,
+        code="stop", reason=words, stop_requested=how, progress=progress,
+    )  # fmt: skip
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
+def retry(*, stage: int, user: User, reason: str = "") -> Stage:
+    """Do an ended stage again, in the same run, with what was omitted because of it and the exit stages."""
+    _judge_stage(user, Action.RETRY, stage)
+    with transaction.atomic():
+        row, changes = _locked(stage)
+        lost = row.state == State.UNKNOWN and row.reason_code == "person"
+        if row.state not in ENDED and not lost:
+            raise Conflict(f"Stage {row.name} is {row.state}; only a stage that has ended can be retried.")
+        if lost:
+            _give_up(row, changes)
+        _reopen(changes, [row])
+        _wrote(changes, user, "retry", row, reason)
+        advance_locked(changes.run, changes)
+    return Stage.objects.get(pk=stage)
+
+
+def _give_up(stage: Stage, changes: Changes) -> None:
+    """Close the attempt of which nobody knows what became; a person has looked."""
+    Attempt.objects.filter(stage=stage, open=True).update(
+        open=False, state=State.ERROR, reason="a person decided to do it again", ended_at=changes.now
+    )
+    changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason="a person decided to do it again")
+    changes.save()
+    stage.state = State.ERROR
+
+
+def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
+    """Do again, in the same run, all that did not succeed and that this person may retry. What succeeded stays."""
+    with transaction.atomic():
+        locked = lock(run)
+        bad = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
+        stages = list(Stage.objects.filter(run=run, state__in=bad, on_exit=False).order_by("position"))
+        for stage in stages:
+            stage.run = locked
+    if not stages:
+        raise Conflict("Nothing in this run has failed.")
+    for stage in stages:
+        judge(user, Action.RETRY, stage_subject(stage, user), f"stage:{stage_label(stage)}")
+    with transaction.atomic():
+        changes = Changes(lock(run))
+        fresh = [s for s in Stage.objects.filter(pk__in=[s.pk for s in stages]) if s.state in ENDED]
+        for stage in fresh:
+            stage.run = changes.run
+        if fresh:
+            _reopen(changes, fresh)
+            _wrote(changes, user, "retry-failed", None, reason)
+            advance_locked(changes.run, changes)
+    return Run.objects.get(pk=run)
+
+
+def _reopen(changes: Changes, stages: list[Stage]) -> None:
+    """Make stages pending again, with all that was omitted and the exit stages, and the run one that goes on."""
+    run = changes.run
+    run.stopping, run.reason, run.superseded_by = "", "", None
+    run.save(update_fields=["stopping", "reason", "superseded_by"])
+    chosen = {stage.pk for stage in stages}
+    also = Stage.objects.filter(run=run, state__in=ENDED).exclude(pk__in=chosen)
+    followers = [s for s in also if s.state == State.OMITTED or s.on_exit]
+    for stage in [*stages, *followers]:
+        again = stage.attempts_made if stage.pk in chosen or stage.on_exit else 0
+        void_approvals(stage, "the stage was retried")
+        changes.move(
+            stage.pk, stage.name, stage.state, State.PENDING,
+            reason="retried" if stage.pk in chosen else "", extra_attempts=again, plan_digest="", plan=None,
+            stop_requested="", progress={}, commands=[], resumes=0, ended_at=None, started_at=None, artifacts=[],
+        )  # fmt: skip
+
+
+def skip(*, stage: int, user: User, reason: str) -> Stage:
+    """Go on without a stage. What needs it goes on as if it had succeeded."""
+    _judge_stage(user, Action.SKIP, stage)
+    if not reason.strip():
+        raise Conflict("Say why it is skipped: it stays in the record.")
+    with transaction.atomic():
+        row, changes = _locked(stage)
+        if row.kind == "gate" or row.name == OWNERSHIP_STAGE:
+            raise Conflict("A gate is approved or rejected by the teams that it asks; it cannot be skipped.")
+        if row.state in (State.RUNNING, State.QUEUED) or (
+            row.state == State.UNKNOWN and not row.reason_code == "person"
+        ):
+            raise Conflict(f"Stage {row.name} is {row.state}; cancel the run or wait until it has ended.")
+        _skip(row, changes, f"{user.username} skipped it: {reason}")
+        _wrote(changes, user, "skip", row, reason)
+        advance_locked(changes.run, changes)
+    return Stage.objects.get(pk=stage)
+
+
+def _skip(row: Stage, changes: Changes, words: str) -> None:
+    if is_paused(row) or row.reason_code in (Reason.ENGINE, "person"):
+        _stop_begun(row, changes, "skip", words)
+        return
+    reopens = row.state in ENDED
+    changes.move(row.pk, row.name, row.state, State.SKIPPED, reason=words)
+    if reopens:
+        changes.save()
+        omitted = Stage.objects.filter(run=changes.run, state=State.OMITTED)
+        _reopen(changes, list(omitted))
+
+
+def steer(*, stage: int, user: User, command: str, reason: str = "") -> Stage:
+    """Tell a rollout under way to promote, promote fully, or abort."""
+    _judge_stage(user, Action.STEER, stage)
+    if command not in COMMANDS:
+        raise Conflict(f"Unknown command {command!r}; expected one of {', '.join(COMMANDS)}.")
+    with transaction.atomic():
+        row, changes = _locked(stage)
+        if row.kind != "rollout" or not (row.state == State.RUNNING or is_paused(row)):
+            raise Conflict(f"Stage {row.name} is a {row.kind} that is {row.state}; there is no rollout under way.")
+        Stage.objects.filter(pk=row.pk).update(commands=[*row.commands, command])
+        _wrote(changes, user, command, row, reason)
+        if is_paused(row):
+            _resume(row, changes)
+        advance_locked(changes.run, changes)
+    return Stage.objects.get(pk=stage)
+
+
+def override_freeze(*, stage: int, user: User, reason: str) -> Stage:
+    """Let a stage go on although its environment is frozen. Needs a lead of the environment's owner, and a reason."""
+    row = Stage.objects.select_related("run__pipeline").get(pk=stage)
+    environment = Environment.objects.filter(pipeline=row.run.pipeline_id, name=row.environment).first()
+    subject = Subject(owner=environment.owner if environment else row.owner)
+    judge(user, Action.OVERRIDE_FREEZE, subject, f"stage:{stage_label(row)}")
+    if not reason.strip():
+        raise Conflict("Say why the freeze does not hold here: it stays in the record.")
+    with transaction.atomic():
+        row, changes = _locked(stage)
+        if row.state != State.WAITING or row.reason_code != Reason.WINDOW:
+            raise Conflict(f"Stage {row.name} does not wait for a freeze window.")
+        Stage.objects.filter(pk=row.pk).update(freeze_override=f"{user.username}: {reason}")
+        _wrote(changes, user, "override-freeze", row, reason)
+        advance_locked(changes.run, changes)
+    return Stage.objects.get(pk=stage)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def cancel(*, run: int, user: User, reason: str = "") -> Run:
+    """Stop a run; its exit stages still run."""
+    return _stop_run(run, user, Action.CANCEL, "cancel", reason)
+
+
+def terminate(*, run: int, user: User, reason: str) -> Run:
+    """Stop a run at once; its exit stages do not run."""
+    return _stop_run(run, user, Action.TERMINATE, "terminate", reason)
+
+
+def _stop_run(run: int, user: User, action: Action, how: str, reason: str) -> Run:
+    _judge_run(user, action, run)
+    with transaction.atomic():
+        locked = lock(run)
+        if locked.state in RUN_ENDED:
+            raise Conflict(f"This run has ended already: it is {locked.state}.")
+        if locked.stopping == how or locked.stopping == "terminate":
+            raise Conflict("This run is being stopped already.")
+        locked.stopping = how
+        locked.reason = f"{user.username} {'canceled' if how == 'cancel' else 'terminated'} it" + (
+            f": {reason}" if reason else ""
+        )
+        locked.save(update_fields=["stopping", "reason"])
+        going = Stage.objects.filter(run=run, state__in=(State.RUNNING, State.UNKNOWN))
+        (going.filter(on_exit=False) if how == "cancel" else going).update(stop_requested=how)
+        changes = Changes(locked)
+        _wrote(changes, user, how, None, reason)
+        advance_locked(locked, changes)
+    return Run.objects.get(pk=run)
+
+
+def rerun(*, run: int, user: User) -> Delivery:
+    """Run the same commit again, as a new run with the same parameters."""
+    _judge_run(user, Action.START, run)
+    old = Run.objects.select_related("pipeline").get(pk=run)
+    if old.trigger == "rollback":
+        raise Conflict("A roll back is not run again; roll back to a release from its environment's page.")
+    push = Push(
+        ref=old.ref, commit=old.commit, subject=old.subject, author=old.author, trigger="rerun",
+        parameters=old.parameters, requested_by=user, rerun_of=old,
+    )  # fmt: skip
+    delivery, _ = receive(old.pipeline, push, provider="portal", delivery=f"rerun-{uuid.uuid4()}")
+    return delivery
+
+
+def request(*, pipeline: Pipeline, user: User, ref: str, commit: str = "", parameters: dict[str, str]) -> Delivery:
+    """Ask for a run of a ref, or of one commit of it. A worker finds the commit and starts the run."""
+    from ..definition.parse import parse
+
+    definition = parse(pipeline.accepted.text).definition if pipeline.accepted else None
+    teams = frozenset(stage.owner for stage in definition.stages) if definition else frozenset()
+    subject = Subject(pipeline_owner=pipeline.owner, teams=teams)
+    judge(user, Action.START, subject, f"pipeline:{pipeline.slug}")
+    push = Push(ref=ref, commit=commit, trigger="manual", parameters=parameters, requested_by=user)
+    delivery, _ = receive(pipeline, push, provider="portal", delivery=f"manual-{uuid.uuid4()}")
+    return delivery
+
+
+def roll_back(*, release: int, user: User, reason: str) -> Run:
+    """Bring a kept release back, at once and without steps. A freeze does not hold it up."""
+    kept = Release.objects.select_related("environment__pipeline", "run").get(pk=release)
+    environment = kept.environment
+    target = f"environment:{environment.pipeline.slug}/{environment.name}"
+    judge(user, Action.ROLL_BACK, Subject(owner=environment.owner), target)
+    if not reason.strip():
+        raise Conflict("Say why you roll back: those who shipped want to know.")
+    stage = StageDef(
+        name="roll-back",
+        kind="rollout",
+        owner=environment.owner,
+        group="roll-back",
+        title=f"Roll {environment.name} back to {kept.name}",
+        environment=environment.name,
+        with_={"target": "local", "rollback_to": kept.name},
+    )
+    push = Push(
+        ref=kept.run.ref if kept.run else "", commit=kept.commit, subject=f"Roll back to {kept.name}: {reason}",
+        author=user.username, trigger="rollback", requested_by=user,
+    )  # fmt: skip
+    run = start_built(pipeline=environment.pipeline, push=push, stages=(stage,))
+    audit.write(actor=user.username, action="roll-back", target=target, reason=reason, release=kept.name)
+    return run

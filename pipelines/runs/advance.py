@@ -1,0 +1,184 @@
+"""Take a run as far as it can go by itself: snapshot, decide, apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import dag, events, snapshots
+from ..models import Environment, Run, Stage
+from ..states import ENDED, RUN_ENDED, Reason, State
+from .changes import Changes
+
+
+def lock(run: int) -> Run:
+    """The run's row, locked until the transaction ends. Every change of a run starts here."""
+    return Run.objects.select_for_update(of=("self",)).select_related("pipeline").get(pk=run)
+
+
+def advance(run: int) -> None:
+    """Safe to call at any time, any number of times."""
+    with transaction.atomic():
+        locked = lock(run)
+        advance_locked(locked, Changes(locked))
+
+
+def advance_locked(run: Run, changes: Changes) -> None:
+    """As `advance`, within a transaction that holds the run's lock, saving `changes` too."""
+    changes.save()
+    loaded = snapshots.load(run, changes.now)
+    for decision in dag.decide(loaded.snapshot):
+        _APPLY[decision.do](loaded, changes, decision)
+    _release_locks(loaded)
+    _set_run_state(loaded, changes)
+    changes.save()
+
+
+def _move(
+    loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision, to: State, *, code: str = "", reason: str = "",
+    due_at: datetime | None = None,
+) -> None:  # fmt: skip
+    row = loaded.rows[decision.position]
+    name = loaded.graph.nodes[decision.position].name
+    changes.move(row.id, name, row.state, to, code=code, reason=reason, due_at=due_at)
+    row.state, row.reason_code = to, code
+
+
+def _plan(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
+    _move(loaded, changes, decision, State.QUEUED, code="plan", reason=decision.reason)
+
+
+def _ask(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
+    gate = loaded.definitions[decision.position]["gate"]
+    due = changes.now + timezone.timedelta(seconds=gate["expires"]) if gate.get("expires") else None
+    teams = " and ".join(team["team"] for team in gate["teams"])
+    words = f"waiting for {teams} to approve its plan"
+    _move(loaded, changes, decision, State.WAITING, code=Reason.APPROVAL, reason=words, due_at=due)
+    _replace_older(loaded, decision)
+
+
+def _wait(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
+    environment = loaded.graph.nodes[decision.position].environment or ""
+    due = loaded.window_ends.get(environment) if decision.code == Reason.WINDOW else None
+    _move(loaded, changes, decision, State.WAITING, code=decision.code, reason=decision.reason, due_at=due)
+    _replace_older(loaded, decision)
+
+
+def _queue(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
+    environment = loaded.environments.get(decision.code)
+    if environment is not None and environment.holder_id != loaded.run.pk:
+        got = Environment.objects.filter(pk=environment.pk, holder=None).update(holder=loaded.run)
+        if not got:
+            held = dag.Decision(decision.position, dag.Do.WAIT, "another run was quicker", Reason.LOCK)
+            return _wait(loaded, changes, held)
+        environment.holder_id = loaded.run.pk
+        _replace_older(loaded, decision)
+    return _move(loaded, changes, decision, State.QUEUED)
+
+
+def _end(to: State) -> Callable[[snapshots.Loaded, Changes, dag.Decision], None]:
+    def apply(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
+        _move(loaded, changes, decision, to, reason=decision.reason)
+
+    return apply
+
+
+def _stop(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
+    Stage.objects.filter(pk=loaded.rows[decision.position].id).update(stop_requested=loaded.run.stopping)
+    _move(loaded, changes, decision, State.QUEUED, code="stop", reason=decision.reason)
+
+
+_APPLY = {
+    dag.Do.PLAN: _plan,
+    dag.Do.ASK: _ask,
+    dag.Do.WAIT: _wait,
+    dag.Do.QUEUE: _queue,
+    dag.Do.SKIP: _end(State.SKIPPED),
+    dag.Do.OMIT: _end(State.OMITTED),
+    dag.Do.CANCEL: _end(State.CANCELED),
+    dag.Do.STOP: _stop,
+}
+
+
+def _replace_older(loaded: snapshots.Loaded, decision: dag.Decision) -> None:
+    """Where the newest run replaces older ones, those that only wait for this environment make way."""
+    name = loaded.graph.nodes[decision.position].environment
+    environment = loaded.environments.get(name or "")
+    if environment is None or environment.concurrency != "newest":
+        return
+    older = (
+        Stage.objects.filter(
+            run__pipeline=loaded.run.pipeline_id,
+            run__number__lt=loaded.run.number,
+            run__stopping="",
+            environment=environment.name,
+            state=State.WAITING,
+        )
+        .exclude(run=environment.holder_id)
+        .values_list("run", flat=True)
+        .distinct()
+    )
+    for run in list(older):
+        transaction.on_commit(lambda run=run: supersede(run, by=loaded.run))
+
+
+def supersede(run: int, *, by: Run) -> None:
+    """End a run because a newer one takes its place."""
+    with transaction.atomic():
+        older = lock(run)
+        if older.state in RUN_ENDED or older.stopping or holds_a_lock(older):
+            return
+        older.stopping, older.superseded_by = "cancel", by
+        older.reason = f"superseded by run #{by.number}"
+        older.save(update_fields=["stopping", "superseded_by", "reason"])
+        changes = Changes(older)
+        changes.say(events.RunChanged(state=older.state, reason=older.reason))
+        advance_locked(older, changes)
+
+
+def holds_a_lock(run: Run) -> bool:
+    return Environment.objects.filter(holder=run).exists()
+
+
+def _release_locks(loaded: snapshots.Loaded) -> None:
+    """Give back each environment in which this run has nothing left to do, and let the next run know."""
+    for name, environment in loaded.environments.items():
+        if environment.holder_id != loaded.run.pk:
+            continue
+        if any(
+            node.environment == name and row.state not in ENDED
+            for node, row in zip(loaded.graph.nodes, loaded.rows, strict=True)
+        ):
+            continue
+        Environment.objects.filter(pk=environment.pk, holder=loaded.run).update(holder=None)
+        environment.holder_id = None
+        transaction.on_commit(lambda name=name: wake_next(loaded.run.pipeline_id, name))
+
+
+def wake_next(pipeline: int, environment: str) -> None:
+    """Advance the run that has waited longest for an environment's lock."""
+    waiting = (
+        Stage.objects.filter(
+            Q(run__pipeline=pipeline, environment=environment, state=State.WAITING, reason_code=Reason.LOCK)
+        )
+        .order_by("run__number")
+        .values_list("run", flat=True)
+        .first()
+    )
+    if waiting is not None:
+        advance(waiting)
+
+
+def _set_run_state(loaded: snapshots.Loaded, changes: Changes) -> None:
+    run = loaded.run
+    state = dag.run_state(loaded.graph, [row.state for row in loaded.rows], run.stopping)
+    if state == run.state:
+        return
+    run.state = state
+    run.ended_at = changes.now if state in RUN_ENDED else None
+    run.save(update_fields=["state", "ended_at"])
+    changes.say(events.RunChanged(state=state, reason=run.reason))

@@ -1,0 +1,246 @@
+"""What workers report. Each report names the attempt and its fencing token; one with a stale token is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+
+from .. import dag, events
+from ..executors.base import Artifact, Outcome, Plan, Progress
+from ..models import Approval, Attempt, Environment, Release, Run, Stage
+from ..states import Reason, State
+from . import accept
+from .advance import advance_locked, lock
+from .changes import Changes
+from .errors import StaleResult
+from .questions import question
+
+ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
+
+
+def _hold(attempt: int, fence: int) -> tuple[Attempt, Stage, Run]:
+    """Lock the run and make sure that the attempt is still the caller's."""
+    run = lock(Stage.objects.values_list("run", flat=True).get(attempts=attempt))
+    row = Attempt.objects.select_related("stage").get(pk=attempt)
+    if not row.open or row.fence != fence:
+        raise StaleResult(
+            f"Attempt {row.key} was taken over: this report has token {fence}, the present one is {row.fence}"
+            f"{'' if row.open else ', and it has ended'}. Nothing was recorded."
+        )
+    row.stage.run = run
+    return row, row.stage, run
+
+
+def wrote(attempt: int, fence: int, text: str) -> None:
+    """Append output to the log."""
+    _tell(attempt, fence, events.LogWritten(text=text))
+
+
+def progressed(attempt: int, fence: int, progress: Progress) -> None:
+    payload = events.ProgressMade(
+        text=progress.text, done=progress.done, total=progress.total, data=dict(progress.data)
+    )
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        Stage.objects.filter(pk=stage.pk).update(progress=asdict(payload))
+        events.append(run.pk, [events.New(payload, stage.pk, row.number)])
+
+
+def produced(attempt: int, fence: int, artifact: Artifact) -> None:
+    """Keep an artifact; one of the same name replaces it, as when a stage is joined after its worker died."""
+    payload = events.ArtifactMade(name=artifact.name, type=artifact.kind, digest=artifact.digest, size=artifact.size)
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        others = [a for a in stage.artifacts if a["name"] != artifact.name]
+        same = any(a["name"] == artifact.name and a["digest"] == artifact.digest for a in stage.artifacts)
+        Stage.objects.filter(pk=stage.pk).update(artifacts=[*others, asdict(artifact)])
+        if not same:
+            events.append(run.pk, [events.New(payload, stage.pk, row.number)])
+
+
+def _tell(attempt: int, fence: int, payload: events.Payload) -> None:
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        events.append(run.pk, [events.New(payload, stage.pk, row.number)])
+
+
+def planned(attempt: int, fence: int, plan: Plan) -> None:
+    """Store the plan that a gate's teams will read, and ask them."""
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        changes = Changes(run)
+        _close(row, State.SUCCEEDED, "", {}, changes)
+        digest = plan.digest
+        changes.move(
+            stage.pk, stage.name, stage.state, State.WAITING,
+            code="plan", reason="its plan is made", plan=plan.as_dict(), plan_digest=digest,
+        )  # fmt: skip
+        changes.say(events.PlanMade(digest=digest, summary=plan.summary), stage=stage.pk, attempt=row.number)
+        advance_locked(run, changes)
+
+
+def outcome(attempt: int, fence: int, result: Outcome) -> None:
+    """Record how an attempt ended, or what it waits for, and take the run on from there."""
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        changes = Changes(run)
+        _RECORD[result.state](row, stage, result, changes)
+        advance_locked(run, changes)
+
+
+def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    state = State(result.state)
+    _close(row, state, result.reason, result.data, changes)
+    wait = None if changes.run.stopping else _retry_in(stage, state)
+    if wait is not None:
+        due = changes.now + timedelta(seconds=wait)
+        words = f"attempt {stage.attempts_made} {state}: {result.reason}; next one {_when(wait)}"
+        changes.move(
+            stage.pk, stage.name, stage.state, State.QUEUED,
+            code="retry", reason=words, due_at=due if wait else None, retry_hint=dict(result.retry_hint),
+        )  # fmt: skip
+        return
+    progress = {k: v for k, v in stage.progress.items() if k != "question"}
+    changes.move(
+        stage.pk, stage.name, stage.state, state,
+        reason=result.reason, retry_hint=dict(result.retry_hint), progress=progress,
+    )  # fmt: skip
+    if state is State.SUCCEEDED:
+        _keep_release(stage)
+        accept.ownership_change(stage)
+
+
+def _when(wait: float) -> str:
+    return f"in {wait:g} s" if wait else "now"
+
+
+def _retry_in(stage: Stage, state: State) -> float | None:
+    retry = stage.definition.get("retry") or {}
+    after = dag.backoff(
+        limit=retry.get("limit", 0) + stage.extra_attempts,
+        delay=retry.get("backoff", 0.0),
+        factor=retry.get("factor", 2.0),
+        maximum=retry.get("maximum", 3600.0),
+        on=frozenset(retry.get("on", ())),
+    )
+    return after(state, stage.attempts_made)
+
+
+def _close(row: Attempt, state: State, reason: str, data: Mapping[str, Any], changes: Changes) -> None:
+    Attempt.objects.filter(pk=row.pk).update(
+        open=False, state=state, reason=reason, data=dict(data), ended_at=changes.now, lease_until=None
+    )
+
+
+def _canceled(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    """Stopped work ends as what the person who stopped it asked for."""
+    _close(row, State.CANCELED, result.reason, result.data, changes)
+    ending = _ENDING_OF_A_STOP.get(stage.stop_requested, State.CANCELED)
+    words = stage.reason if stage.stop_requested else result.reason
+    changes.move(stage.pk, stage.name, stage.state, ending, reason=words or "canceled", stop_requested="")
+
+
+_ENDING_OF_A_STOP = {"reject": State.REJECTED, "skip": State.SKIPPED}
+
+
+def _paused(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    """The attempt stays open, without a worker, until somebody of the owning team lets it go on."""
+    _park(row)
+    progress = stage.progress | {
+        "question": question(key=row.key, resumes=stage.resumes, reason=result.reason, data=result.data)
+    }
+    changes.move(
+        stage.pk, stage.name, stage.state, State.WAITING,
+        code=Reason.APPROVAL, reason=result.reason, progress=progress,
+    )  # fmt: skip
+
+
+def _engine(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    _park(row)
+    first, longest = ENGINE_BACKOFF
+    waits = stage.progress.get("engine_waits", 0)
+    due = changes.now + timedelta(seconds=min(longest, first * 2**waits))
+    changes.move(
+        stage.pk, stage.name, stage.state, State.WAITING,
+        code=Reason.ENGINE, reason=result.reason, due_at=due, progress=stage.progress | {"engine_waits": waits + 1},
+    )  # fmt: skip
+
+
+def _park(row: Attempt) -> None:
+    Attempt.objects.filter(pk=row.pk).update(worker="", lease_until=None, state=State.WAITING)
+
+
+def _changed(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    """What would be done is not what was approved: its approvals are void, and a new plan is asked for."""
+    _close(row, State.CANCELED, result.reason, result.data, changes)
+    void_approvals(stage, result.reason)
+    changes.move(stage.pk, stage.name, stage.state, State.WAITING, code="plan", reason=result.reason, plan_digest="")
+
+
+def void_approvals(stage: Stage, reason: str) -> None:
+    Approval.objects.filter(stage=stage, voided="").update(voided=reason)
+
+
+_RECORD = {
+    "succeeded": _ended,
+    "failed": _ended,
+    "error": _ended,
+    "canceled": _canceled,
+    "paused": _paused,
+    "engine": _engine,
+    "changed": _changed,
+}
+
+
+def lost(attempt: int, fence: int, reason: str, *, quarantine: bool = False) -> None:
+    """Contact with an attempt's worker is lost. `quarantine`: it has taken too many workers with it."""
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        changes = Changes(run)
+        if quarantine:
+            _close(row, State.ERROR, reason, {}, changes)
+            changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason=reason)
+        else:
+            # The next token: whatever the lost worker still says is refused from now on.
+            Attempt.objects.filter(pk=row.pk).update(
+                state=State.UNKNOWN, fence=fence + 1, worker="", lease_until=None, reason=reason
+            )
+            changes.move(stage.pk, stage.name, stage.state, State.UNKNOWN, code="lost", reason=reason)
+            changes.queued += 1
+        advance_locked(run, changes)
+
+
+def unknowable(attempt: int, fence: int, reason: str) -> None:
+    """A probe could not say what became of the work: a person has to look, and retry or cancel the stage."""
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        changes = Changes(run)
+        _park(row)
+        changes.move(stage.pk, stage.name, stage.state, State.UNKNOWN, code="person", reason=reason)
+        advance_locked(run, changes)
+
+
+def _keep_release(stage: Stage) -> None:
+    """Remember what a rollout brought to its environment, and what a promotion declared good."""
+    releases = [a for a in _current_artifacts(stage) if a["kind"] == "release"]
+    if not stage.environment or not releases:
+        return
+    environment = Environment.objects.filter(pipeline=stage.run.pipeline_id, name=stage.environment).first()
+    if environment is None:
+        return
+    for artifact in releases:
+        name = artifact["meta"].get("release") or artifact["name"]
+        if stage.kind == "promote":
+            Release.objects.filter(environment=environment, name=name).update(verified_at=stage.run.created_at)
+        elif stage.kind == "rollout":
+            Release.objects.create(
+                environment=environment, name=name, run=stage.run, commit=stage.run.commit, data=artifact
+            )
+
+
+def _current_artifacts(stage: Stage) -> Sequence[dict[str, Any]]:
+    return Stage.objects.values_list("artifacts", flat=True).get(pk=stage.pk)

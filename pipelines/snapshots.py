@@ -1,0 +1,215 @@
+"""From rows to the plain snapshot that `dag.decide` reads. What never changes about a run is kept in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db.models import Count, Q
+
+from . import dag
+from .definition.depends import compile_depends
+from .definition.when import evaluate_when, parse_when
+from .freezes import frozen_until
+from .models import Approval, Environment, Run, Stage
+from .states import ENDED, Reason, State
+
+FIELDS = (
+    "id", "state", "reason_code", "plan_digest", "due_at", "freeze_override", "resumes", "progress", "attempts_made",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Row:
+    """The part of a stage that changes, as `FIELDS` orders it."""
+
+    id: int
+    state: str
+    reason_code: str
+    plan_digest: str
+    due_at: datetime | None
+    freeze_override: str
+    resumes: int
+    progress: dict[str, Any]
+    attempts_made: int
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A run under its lock, with everything that one `advance` needs."""
+
+    run: Run
+    graph: dag.Graph
+    definitions: tuple[dict[str, Any], ...]
+    rows: list[Row]
+    environments: dict[str, Environment]
+    snapshot: dag.Snapshot
+    window_ends: dict[str, datetime]
+
+
+def graph_of(run: Run) -> tuple[dag.Graph, tuple[dict[str, Any], ...]]:
+    """The run's graph and the definitions of its stages, by position. They are fixed when the run starts."""
+    # A number that was rolled back is given again, so the number alone does not name a run.
+    return _graph_of(run.pk, run.created_at)
+
+
+@lru_cache(maxsize=256)
+def _graph_of(run: int, created_at: datetime) -> tuple[dag.Graph, tuple[dict[str, Any], ...]]:
+    definitions = tuple(Stage.objects.filter(run=run).order_by("position").values_list("definition", flat=True))
+    groups: dict[str, list[int]] = {}
+    for position, definition in enumerate(definitions):
+        groups.setdefault(definition.get("group") or definition["name"], []).append(position)
+    nodes = tuple(_node(definition, groups) for definition in definitions)
+    return dag.Graph(nodes, dag.leaves(nodes)), definitions
+
+
+def _node(definition: dict[str, Any], groups: dict[str, list[int]]) -> dag.Node:
+    named = {name: tuple(groups.get(name, ())) for name in definition["needs"]}
+    plain = definition["depends"] == " && ".join(definition["needs"])
+    when = definition.get("when")
+    return dag.Node(
+        name=definition["name"],
+        needs=tuple(position for members in named.values() for position in members),
+        depends=None if plain else compile_depends(definition["depends"]),
+        groups={} if plain else named,
+        when=_condition(when) if when else None,
+        gated=definition.get("gate") is not None,
+        environment=definition.get("environment"),
+        on_exit=definition.get("on_exit", False),
+    )
+
+
+def _condition(text: str) -> dag.When:
+    parsed = parse_when(text)
+    return lambda context: evaluate_when(parsed, context)
+
+
+def load(run: Run, now: datetime) -> Loaded:
+    """Read the run's stages and what they wait for. `run` must be locked."""
+    graph, definitions = graph_of(run)
+    rows = [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
+    environments = _environments(run, graph, rows)
+    frozen, ends = _frozen(environments, now)
+    snapshot = dag.Snapshot(
+        graph=graph,
+        states=[row.state for row in rows],
+        reasons=[row.reason_code for row in rows],
+        planned=[bool(row.plan_digest) for row in rows],
+        approved=_approved(graph, definitions, rows),
+        locks={name: _lock(run, environment) for name, environment in environments.items()},
+        frozen=frozen,
+        exempt=_exempt(run, rows),
+        begun=frozenset(i for i, row in enumerate(rows) if _has_begun(row)),
+        context=_context(run, graph, rows),
+        stopping=run.stopping,
+    )
+    return Loaded(run, graph, definitions, rows, environments, snapshot, ends)
+
+
+def _has_begun(row: Row) -> bool:
+    """Whether it has an attempt that waits without a worker. A stage that is queued may have one too, but then a
+    worker is on its way."""
+    if row.state == State.WAITING:
+        return "question" in row.progress or row.reason_code == Reason.ENGINE
+    return row.state == State.UNKNOWN and row.reason_code == "person"
+
+
+def _environments(run: Run, graph: dag.Graph, rows: list[Row]) -> dict[str, Environment]:
+    open_ones = {
+        node.environment
+        for node, row in zip(graph.nodes, rows, strict=True)
+        if node.environment and row.state not in ENDED
+    }
+    held = any(node.environment for node in graph.nodes)
+    if not held:
+        return {}
+    found = Environment.objects.filter(pipeline=run.pipeline_id).filter(Q(name__in=open_ones) | Q(holder=run))
+    return {environment.name: environment for environment in found.select_related("holder")}
+
+
+def _lock(run: Run, environment: Environment) -> dag.Lock:
+    if environment.holder_id == run.pk:
+        return dag.Lock(ours=True)
+    if environment.holder is not None:
+        return dag.Lock(held_by=f"run #{environment.holder.number} is changing {environment.name}")
+    older = (
+        Stage.objects.filter(
+            run__pipeline=run.pipeline_id,
+            run__number__lt=run.number,
+            environment=environment.name,
+            state=State.WAITING,
+            reason_code=Reason.LOCK,
+        )
+        .values_list("run__number", flat=True)
+        .first()
+    )
+    return dag.Lock(held_by=f"run #{older} asked for {environment.name} first" if older else "")
+
+
+def _frozen(environments: dict[str, Environment], now: datetime) -> tuple[dict[str, str], dict[str, datetime]]:
+    frozen, ends = {}, {}
+    for name, environment in environments.items():
+        if hit := frozen_until(environment.freeze, now):
+            ends[name] = hit.until
+            frozen[name] = f"{name} is frozen until {hit.until:%Y-%m-%d %H:%M %Z}: {hit.reason}"
+    return frozen, ends
+
+
+def _exempt(run: Run, rows: list[Row]) -> frozenset[int]:
+    if run.trigger == "rollback":
+        return frozenset(range(len(rows)))
+    return frozenset(i for i, row in enumerate(rows) if row.freeze_override)
+
+
+def _approved(graph: dag.Graph, definitions: tuple[dict[str, Any], ...], rows: list[Row]) -> list[bool]:
+    asked = {
+        row.id: row.plan_digest
+        for node, row in zip(graph.nodes, rows, strict=True)
+        if node.gated and row.plan_digest and row.state not in ENDED
+    }
+    counts = approvals_by_team(asked)
+    return [
+        not node.gated or (row.id in asked and quorum_met(definition["gate"], counts.get(row.id, {})))
+        for node, row, definition in zip(graph.nodes, rows, definitions, strict=True)
+    ]
+
+
+def approvals_by_team(asked: dict[int, str]) -> dict[int, dict[str, int]]:
+    """How many people approved, by stage and team. `asked` maps a stage's key to the digest that counts."""
+    counts: dict[int, dict[str, int]] = {}
+    if not asked:
+        return counts
+    rows = (
+        Approval.objects.filter(stage__in=asked, verdict=Approval.Verdict.APPROVE, voided="")
+        .values("stage", "plan_digest", "team")
+        .annotate(people=Count("user", distinct=True))
+    )
+    for row in rows:
+        if asked[row["stage"]] == row["plan_digest"]:
+            counts.setdefault(row["stage"], {})[row["team"]] = row["people"]
+    return counts
+
+
+def quorum_met(gate: dict[str, Any], people: dict[str, int]) -> bool:
+    """Whether every team of the gate has as many approvals as its quorum asks for."""
+    return all(people.get(team["team"], 0) >= team["quorum"] for team in gate["teams"])
+
+
+def _context(run: Run, graph: dag.Graph, rows: list[Row]) -> dict[str, Any]:
+    """What a `when` condition may look at."""
+    if not any(node.when for node in graph.nodes):
+        return {}
+    return {
+        "parameters": run.parameters,
+        "run": {
+            "commit": run.commit,
+            "ref": run.ref,
+            "branch": run.ref.removeprefix("refs/heads/"),
+            "tag": run.ref.removeprefix("refs/tags/") if run.ref.startswith("refs/tags/") else "",
+            "trigger": run.trigger,
+            "number": run.number,
+        },
+        "stages": {node.name: {"state": row.state} for node, row in zip(graph.nodes, rows, strict=True)},
+    }

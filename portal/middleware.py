@@ -1,0 +1,65 @@
+"""Around every request: a database that cannot answer is a clear 503, and pages run no code but ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError, connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.decorators import sync_only_middleware
+
+log = logging.getLogger(__name__)
+
+_SENTENCE = "The database cannot be used right now ({why}). Nothing was changed; try again in a moment."
+
+
+@sync_only_middleware
+def unavailable(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Answer 503 when the database is locked, full or read-only. The view's transaction has been rolled back."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        return get_response(request)
+
+    def process_exception(request: HttpRequest, error: Exception) -> HttpResponse | None:
+        return answer(request, error)
+
+    middleware.process_exception = process_exception  # type: ignore[attr-defined]
+    return middleware
+
+
+def answer(request: HttpRequest, error: Exception) -> HttpResponse | None:
+    if not isinstance(error, (OperationalError, InterfaceError)):
+        return None
+    log.error("The database cannot be used: %s", error)
+    connections.close_all()
+    sentence = _SENTENCE.format(why=_why(error))
+    wants_json = request.path.startswith(("/api/", "/hooks/"))
+    response = JsonResponse({"detail": sentence}, status=503) if wants_json else HttpResponse(sentence, status=503)
+    response["Retry-After"] = "2"
+    return response
+
+
+def _why(error: Exception) -> str:
+    """A known cause in our words; a driver's own message may hold an address."""
+    text = str(error).lower()
+    for sign, words in {"locked": "it is locked", "full": "the disk is full", "readonly": "it is read-only"}.items():
+        if sign in text:
+            return words
+    return "it does not answer"
+
+
+def content_security_policy(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    policy = (
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Content-Security-Policy", policy)
+        return response
+
+    return middleware

@@ -1,0 +1,210 @@
+"""Starts web, workers and sweeper, restarts what dies, and stops all of it again.
+
+Its children end when it does, however it ends. What the environments run is looked after by a keeper of its own and
+outlives all of them, until `stop` ends that as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from portal import settings
+
+GRACE = 15.0  # seconds to finish after SIGTERM
+STEADY = 10.0  # seconds after which a process counts as started well
+SLOWEST = 10.0  # seconds between two starts of something that keeps dying
+
+
+class StartError(Exception):
+    """It cannot start; the message says what to do."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One of the processes, and what is known of its life."""
+
+    name: str
+    argv: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    not_before: float = 0.0
+    deaths: int = 0
+
+    def start(self, log: Path) -> None:
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.argv,
+                cwd=settings.BASE_DIR,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        self.started = time.monotonic()
+
+
+def _end_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def commands() -> dict[str, list[str]]:
+    """What is started, by name: argument lists."""
+    python = sys.executable
+    manage = str(settings.BASE_DIR / "manage.py")
+    web = [
+        python, "-m", "uvicorn", "portal.asgi:application",
+        "--host", settings.LISTEN, "--port", str(settings.PORT_BASE),
+        "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
+    ]  # fmt: skip
+    return {
+        "web": web,
+        "workers": [python, manage, "workers"],
+        "sweeper": [python, manage, "sweeper"],
+    }
+
+
+def run_folder() -> Path:
+    folder = settings.HOME / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_ports() -> None:
+    """Raises StartError naming the port that somebody else has."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.LISTEN, settings.PORT_BASE))
+        except OSError as error:
+            raise StartError(
+                f"Port {settings.PORT_BASE} on {settings.LISTEN} cannot be used: {error.strerror}. Stop what uses it, "
+                "or set BURGER_PORT_BASE to another number (the portal takes it, the environments the next ones)."
+            ) from None
+
+
+@dataclass
+class Supervisor:
+    """Runs until it is told to stop. `ready` is called once the portal answers."""
+
+    ready: Callable[[], None] = lambda: None
+    children: list[Child] = field(default_factory=list)
+    stopping: bool = False
+    restarting: bool = False
+    _lock: IO[str] | None = None
+
+    def run(self) -> None:
+        self._take_lock()
+        check_ports()
+        logs = settings.HOME / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        self.children = [Child(name, argv) for name, argv in commands().items()]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._restart)
+        announced = False
+        while not self.stopping:
+            self._keep_going(logs)
+            if not announced and answers():
+                announced = True
+                self.ready()
+            if self.restarting:
+                self.restarting = False
+                self._end_children()
+            time.sleep(0.2)
+        self._end_children()
+
+    def _take_lock(self) -> None:
+        """One supervisor for each home. Raises StartError."""
+        path = run_folder() / "supervisor.lock"
+        self._lock = path.open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(
+                f"Burger Stack runs already for {settings.HOME} (see {settings.PUBLIC_URL}); stop it with: make down"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(json.dumps({"pid": os.getpid()}))
+        self._lock.flush()
+
+    def _keep_going(self, logs: Path) -> None:
+        now = time.monotonic()
+        for child in self.children:
+            if child.process is not None and child.process.poll() is None:
+                continue
+            if child.process is not None:
+                child.deaths = 0 if now - child.started > STEADY else child.deaths + 1
+                child.process = None
+                child.not_before = now + min(SLOWEST, 0.2 * 2**child.deaths) if child.deaths else now
+            if now >= child.not_before:
+                child.start(logs / f"{child.name}.log")
+
+    def _end_children(self) -> None:
+        """SIGTERM to the main processes only: the workers' own main process drains its workers. Then no mercy."""
+        going = [child.process for child in self.children if child.process and child.process.poll() is None]
+        for process in going:
+            process.terminate()
+        deadline = time.monotonic() + GRACE
+        for process in going:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _restart(self, *_: object) -> None:
+        self.restarting = True
+
+
+def answers() -> bool:
+    """Whether something takes connections where the portal should be."""
+    host = "127.0.0.1" if settings.LISTEN in ("0.0.0.0", "::") else settings.LISTEN  # noqa: S104 compared only
+    try:
+        with socket.create_connection((host, settings.PORT_BASE), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def running() -> int | None:
+    """The process id of this home's supervisor, None if none runs."""
+    path = settings.HOME / "run" / "supervisor.lock"
+    try:
+        with path.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(json.loads(file.read())["pid"])
+    except (FileNotFoundError, ValueError):
+        pass
+    return None
+
+
+def stop() -> bool:
+    """Stop this home's supervisor with its children, then what the environments run. False if nothing ran."""
+    from pipelines.executors.rollout import stop_keeper
+
+    pid = running()
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE + 5
+        while running() is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+    return stop_keeper(settings.HOME) or pid is not None

@@ -1,0 +1,165 @@
+"""What the person who looks may do to a run or a stage now, and in words why not to the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipelines.inbox import Question
+from pipelines.models import Environment, Run, Stage
+from pipelines.runs.accept import OWNERSHIP_STAGE
+from pipelines.runs.actions import requested_by, stage_subject
+from pipelines.runs.questions import is_paused
+from pipelines.states import ENDED, RUN_ENDED, Reason, State
+from teams.models import User
+from teams.policy import Action, Actor, Subject, Verdict, can
+
+_AGAIN = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
+_PASSABLE = (State.PENDING, State.WAITING, State.FAILED, State.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A button. `action` is the last part of its address, `value` what it sends as `command`. `ask` is the question
+    that its reason answers, "" when none is asked."""
+
+    action: str
+    label: str
+    value: str = ""
+    ask: str = ""
+    hint: str = ""
+    tone: str = ""
+
+
+@dataclass(slots=True)
+class Controls:
+    """What may be done, and the sentences about what may not be done, each with the verbs that it is about."""
+
+    allowed: list[Control] = field(default_factory=list)
+    denied: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, verdict: Verdict, verb: str, *controls: Control) -> None:
+        if verdict:
+            self.allowed.extend(controls)
+        else:
+            self.denied.setdefault(verdict.reason, []).append(verb)
+
+    @property
+    def refusals(self) -> list[tuple[str, str]]:
+        """("retry or skip it", "Only members of dev, ...")."""
+        return [(" or ".join(verbs), reason) for reason, verbs in self.denied.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Approve and reject, as one person sees them. `why_not` is a sentence, "" when they may approve."""
+
+    question: Question
+    approve: str
+    why_not: str
+    may_reject: bool
+    reason_required: bool
+    teams: tuple[str, ...]
+
+
+def decision(question: Question, user: User, actor: Actor) -> Decision:
+    stage = question.stage
+    subject = stage_subject(stage, user)
+    approve, reject = can(actor, Action.APPROVE, subject), can(actor, Action.REJECT, subject)
+    mine = tuple(team for team in question.asked if actor.works_in(team))
+    why_not = "" if approve else approve.reason
+    if user.pk in question.answered:
+        why_not = "You have approved this plan already; a person counts once."
+    return Decision(
+        question=question,
+        approve=approve_label(stage),
+        why_not=why_not,
+        may_reject=bool(reject) and user.pk not in question.answered,
+        reason_required=bool((stage.definition.get("gate") or {}).get("reason_required")),
+        teams=mine if len(mine) > 1 else (),
+    )
+
+
+def approve_label(stage: Stage) -> str:
+    """The words on the button: they say what it does."""
+    if is_paused(stage):
+        return "Let it go on"
+    summary = (stage.plan or {}).get("summary") or "let it go on"
+    return f"Approve and {summary}"
+
+
+def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
+    """Everything but approve and reject, which stand beneath the plan."""
+    controls, subject = Controls(), stage_subject(stage, user)
+    lost = stage.state == State.UNKNOWN and stage.reason_code == "person"
+    if stage.kind == "rollout" and (is_paused(stage) or (stage.state == State.RUNNING and stage.reason_code != "plan")):
+        _steer(controls, can(actor, Action.STEER, subject))
+    if stage.state in _AGAIN or lost:
+        hint = "It was looked at, and may be done once more." if lost else ""
+        controls.add(
+            can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")
+        )
+    if stage.kind != "gate" and stage.name != OWNERSHIP_STAGE and (stage.state in _PASSABLE or lost):
+        skip = Control("skip", "Skip this stage", ask="Why is it safe to go on without it?", tone="quiet")
+        controls.add(can(actor, Action.SKIP, subject), "skip", skip)
+    if stage.state == State.WAITING and stage.reason_code == Reason.WINDOW:
+        _freeze(controls, stage, actor)
+    return controls
+
+
+def _steer(controls: Controls, verdict: Verdict) -> None:
+    controls.add(
+        verdict,
+        "steer",
+        Control("steer", "Promote one step", value="promote", hint="Ends the present pause.", tone="primary"),
+        Control("steer", "Promote fully", value="promote-full", ask="Why skip the steps that are left?"),
+        Control("steer", "Abort the rollout", value="abort", ask="What is wrong with it?", tone="danger"),
+    )
+
+
+def _freeze(controls: Controls, stage: Stage, actor: Actor) -> None:
+    environment = Environment.objects.filter(pipeline=stage.run.pipeline_id, name=stage.environment).first()
+    subject = Subject(owner=environment.owner if environment else stage.owner)
+    ask = f"Why does the freeze of {stage.environment} not hold here?"
+    control = Control("override-freeze", "Override the freeze", ask=ask, tone="danger")
+    controls.add(can(actor, Action.OVERRIDE_FREEZE, subject), "override its freeze", control)
+
+
+def run_controls(run: Run, stages: Sequence[Stage], user: User, actor: Actor) -> Controls:
+    controls = Controls()
+    mine = requested_by(run, user)
+    teams = frozenset(stage.owner for stage in stages)
+    subject = Subject(pipeline_owner=run.pipeline.owner, teams=teams, requested_by_actor=mine)
+    if run.state not in RUN_ENDED:
+        _stop(controls, run, subject, actor)
+        return controls
+    bad = [stage for stage in stages if stage.state in _AGAIN and not stage.on_exit]
+    if bad:
+        verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
+        verdict = next((one for one in verdicts if not one), verdicts[0])
+        hint = "What succeeded stays as it is."
+        control = Control("retry-failed", "Retry what failed", hint=hint, tone="primary")
+        controls.add(verdict, "retry what failed", control)
+    if run.trigger != "rollback":
+        hint = "A new run of the same commit, with the same parameters."
+        controls.add(can(actor, Action.START, subject), "run it again", Control("rerun", "Run again", hint=hint))
+    return controls
+
+
+def _stop(controls: Controls, run: Run, subject: Subject, actor: Actor) -> None:
+    if not run.stopping:
+        ask = f"Why cancel run #{run.number}? Its exit stages still run."
+        cancel = Control("cancel", "Cancel the run", ask=ask, tone="danger")
+        controls.add(can(actor, Action.CANCEL, subject), "cancel", cancel)
+    if run.stopping != "terminate":
+        ask = f"Why terminate run #{run.number}? Not even its exit stages run."
+        terminate = Control("terminate", "Terminate", ask=ask, tone="danger")
+        controls.add(can(actor, Action.TERMINATE, subject), "terminate", terminate)
+
+
+def may_roll_back(environment: Environment, actor: Actor) -> Verdict:
+    return can(actor, Action.ROLL_BACK, Subject(owner=environment.owner))
+
+
+def has_ended(stage: Stage) -> bool:
+    return stage.state in ENDED

@@ -1,0 +1,59 @@
+"""The first page: what waits for me, and what I wait for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from pipelines import inbox
+from pipelines.models import Stage
+from pipelines.states import State
+
+from . import panel
+from .base import TeamRequest, number_of, teammate
+
+
+@teammate
+@require_safe
+def page(request: TeamRequest) -> HttpResponse:
+    context = _lists(request)
+    chosen = number_of(request.GET.get("stage"))
+    if chosen:
+        context |= panel.context(request, _find(chosen), "plan") | {"in_inbox": True}
+    return render(request, "portal/inbox.html", context | {"chosen": chosen})
+
+
+@teammate
+@require_safe
+def rows(request: TeamRequest) -> HttpResponse:
+    context = _lists(request) | {"chosen": number_of(request.GET.get("stage"))}
+    return render(request, "portal/_inbox_list.html", context)
+
+
+@teammate
+@require_safe
+def question(request: TeamRequest, stage: int) -> HttpResponse:
+    context = panel.context(request, _find(stage), "plan") | {"in_inbox": True}
+    return render(request, "portal/_question.html", context)
+
+
+def _find(stage: int) -> Stage:
+    try:
+        return Stage.objects.select_related("run__pipeline", "run__requested_by").get(pk=stage)
+    except Stage.DoesNotExist:
+        raise Http404("There is no such stage (any more).") from None
+
+
+def _lists(request: TeamRequest) -> dict[str, Any]:
+    questions = inbox.with_blocked(inbox.open_questions())
+    mine = inbox.for_user(questions, request.user, request.actor)
+    keys = {question.stage.pk for question in mine}
+    others = [question for question in questions if question.stage.pk not in keys]
+    return {
+        "mine": mine,
+        "others": inbox.waits_on_others(others, request.user, request.actor),
+        "lost": State.UNKNOWN,
+    }

@@ -1,0 +1,81 @@
+"""The cast and the stage of all tests: a home of their own, three teams, one member of each, an outsider."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+# Before Django reads its settings: nothing that a test does may touch an installation's state.
+_home = tempfile.TemporaryDirectory(prefix="burger-tests-")
+os.environ["BURGER_HOME"] = _home.name
+os.environ.setdefault("BURGER_PORT_BASE", "8900")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """The audit trail refuses deletions, which tests that commit need in order to clean up; test_audit makes the
+    trigger again for itself."""
+    from django.db import connection
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("DROP TRIGGER IF EXISTS audit_no_delete")
+        else:
+            # TRUNCATE, which tests use there, fires no row triggers.
+            cursor.execute("SELECT 1")
+
+
+@pytest.fixture
+def home(settings: Any, tmp_path: Path) -> Path:
+    """A state folder of the test's own."""
+    settings.HOME = tmp_path / "home"
+    settings.HOME.mkdir()
+    return settings.HOME
+
+
+@pytest.fixture
+def cast(db: None) -> SimpleNamespace:
+    """dev, ops and platform with a member each (`ann`, `olga`, `pete`) and a lead (`dora`, `otto`, `pia`), a viewer of
+    dev, an outsider in no team, and an administrator in no team."""
+    from teams.models import Membership, Team, User
+
+    people = SimpleNamespace()
+    teams = {slug: Team.objects.create(slug=slug, name=slug.title()) for slug in ("dev", "ops", "platform")}
+    roles = {
+        "ann": ("dev", "member"),
+        "dora": ("dev", "lead"),
+        "victor": ("dev", "viewer"),
+        "olga": ("ops", "member"),
+        "otto": ("ops", "lead"),
+        "pete": ("platform", "member"),
+        "pia": ("platform", "lead"),
+    }
+    for name in (*roles, "eve", "root"):
+        user = User.objects.create(username=name, email=f"{name}@example.com", is_superuser=name == "root")
+        user.set_unusable_password()
+        user.save()
+        setattr(people, name, user)
+    for name, (team, role) in roles.items():
+        Membership.objects.create(user=getattr(people, name), team=teams[team], role=role)
+    people.teams = teams
+    return people
+
+
+@pytest.fixture
+def pipeline(cast: SimpleNamespace) -> Any:
+    from pipelines.models import Pipeline
+
+    return Pipeline.objects.create(slug="demo", name="Demo", owner="platform", repository="/nowhere")
+
+
+@pytest.fixture
+def working(home: Path) -> Any:
+    """Call it to do all work that is ready, in this process, as a worker would."""
+    from pipelines.engines.local.tasks import work
+
+    return work

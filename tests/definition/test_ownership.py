@@ -1,0 +1,136 @@
+"""Whose approval a changed pipeline file needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.definition.ownership import GuardedChange, guarded_changes
+from pipelines.definition.parse import parse
+
+FILE = """\
+name: shop
+environments:
+  production: {owner: ops, freeze: [{reason: weekend, cron: 0 18 * * 5, duration: 2d}]}
+  staging: {owner: platform}
+stages:
+- {name: build, kind: source, owner: dev}
+- {name: test, kind: command, owner: dev, needs: [build], with: {command: [pytest]}}
+- {name: ship, kind: promote, owner: ops, needs: [test], gate: {teams: {ops: 2}}, environment: production}
+- {name: keyed, kind: command, owner: ops, with: {command: [a], secrets: {KEY: key}}}
+- {name: many, kind: source, owner: dev, matrix: {x: [1, 2]}}
+on_exit:
+- {name: tell, kind: source, owner: platform}
+"""
+
+
+def definition(text: str):
+    result = parse(text)
+    assert result.problems == ()
+    return result.definition
+
+
+def changes(*replacements: tuple[str, str], **more):
+    text = FILE
+    for before, after in replacements:
+        assert before in text
+        text = text.replace(before, after)
+    return guarded_changes(definition(FILE), definition(text), **more)
+
+
+SHIP = FILE.splitlines()[7] + "\n"
+CASES = {
+    "nothing": ([], []),
+    "owner": (
+        [("ship, kind: promote, owner: ops", "ship, kind: promote, owner: dev")],
+        [("ship", "owner", "ops", "dev", "ops")],
+    ),
+    "gate dropped": ([(" gate: {teams: {ops: 2}},", "")], [("ship", "gate", "ops (2)", "", "ops")]),
+    "quorum": ([("ops: 2", "ops: 1")], [("ship", "gate", "ops (2)", "ops (1)", "ops")]),
+    "kind": (
+        [("promote", "publish, with: {artifacts: [a]}")],
+        [("ship", "kind", "promote", "publish", "ops")],
+    ),
+    "needs": ([("needs: [test]", "needs: [build]")], [("ship", "depends", "test", "build", "ops")]),
+    "when": (
+        [("needs: [test]", "needs: [test], when: run.tag")],
+        [("ship", "when", "", "run.tag", "ops")],
+    ),
+    "environment left": (
+        [("environment: production", "environment: staging")],
+        [
+            ("ship", "environment", "production", "staging", "ops"),
+            ("ship", "environment", "production", "staging", "platform"),
+        ],
+    ),
+    "removed": (
+        [(SHIP, "")],
+        [("ship", "stage", "promote of ops, in production, approved by ops (2)", "", "ops")],
+    ),
+    "exit stage removed": (
+        [("on_exit:\n- {name: tell, kind: source, owner: platform}\n", "")],
+        [("tell", "stage", "source of platform (on exit)", "", "platform")],
+    ),
+    "exit stage no longer": ([("on_exit:\n", "")], [("tell", "on_exit", "yes", "no", "platform")]),
+    "environment's owner": (
+        [("staging: {owner: platform}", "staging: {owner: dev}")],
+        [("environment staging", "owner", "platform", "dev", "platform")],
+    ),
+    "freeze": (
+        [(", freeze: [{reason: weekend, cron: 0 18 * * 5, duration: 2d}]", "")],
+        [("environment production", "freeze", "weekend: 0 18 * * 5 (UTC) for 172800 s", "", "ops")],
+    ),
+    "concurrency": (
+        [("owner: platform}\nstages", "owner: platform, concurrency: newest}\nstages")],
+        [("environment staging", "concurrency", "queue", "newest", "platform")],
+    ),
+    "environment removed": (
+        [("  staging: {owner: platform}\n", "")],
+        [("environment staging", "environment", "owner platform", "", "platform")],
+    ),
+    "new stage": ([("on_exit:", "- {name: new, kind: source, owner: dev}\non_exit:")], []),
+    "new stage in an environment": (
+        [("on_exit:", "- {name: new, kind: promote, owner: dev, environment: production}\non_exit:")],
+        [("new", "stage", "", "promote of dev, in production", "ops")],
+    ),
+    "new environment": (
+        [
+            (
+                "stages:\n",
+                "  qa: {owner: dev}\nstages:\n- {name: new, kind: promote, owner: dev, environment: qa}\n",
+            )
+        ],
+        [],
+    ),
+    "new stage with another team's secrets": (
+        [
+            (
+                "on_exit:",
+                "- {name: new, kind: command, owner: ops, with: {command: [a], secrets: {K: key}}}\non_exit:",
+            )
+        ],
+        [("new", "secrets", "", "secrets key", "ops")],
+    ),
+    "what a stage with secrets does": (
+        [("command: [a]", "command: [b]")],
+        [("keyed", "with", "secrets key", "secrets key", "ops")],
+    ),
+    "what a stage without secrets does": ([("pytest", "tox")], []),
+    "retry": ([("{name: build,", "{name: build, retry: 3, timeout: 5m,")], []),
+    "matrix": ([("x: [1, 2]", "x: [1]")], [("many", "matrix", "many[1], many[2]", "many[1]", "dev")]),
+    "order of the file": ([(SHIP, ""), ("stages:\n", "stages:\n" + SHIP)], []),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_needs_the_present_owner(name):
+    replacements, expected = CASES[name]
+    assert changes(*replacements) == tuple(GuardedChange(*change) for change in expected)
+
+
+def test_a_first_file_is_free_but_for_environments_that_others_own():
+    new = definition(FILE)
+    assert guarded_changes(None, new) == ()
+    assert guarded_changes(None, new, {"production": "platform", "other": "dev"}) == (
+        GuardedChange("environment production", "owner", "platform", "ops", "platform"),
+        GuardedChange("ship", "stage", "", "promote of ops, in production, approved by ops (2)", "platform"),
+    )

@@ -1,0 +1,133 @@
+"""A customer with a real browser, with and without JavaScript, and the kitchen beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ordering.served import Shop
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input:not([type=hidden])")]
+    .filter((e) => e.offsetParent !== null && !e.classList.contains("skip"))
+    .map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
+    .filter(([, box]) => box.height < 44 || box.width < 44)
+    .map(([text, box]) => `${text}: ${box.width} x ${box.height}`)"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def open_shop(tmp_path_factory: pytest.TempPathFactory, database: Path, built: Path) -> Iterator[Shop]:
+    with Shop(tmp_path_factory.mktemp("browser") / "shop", database=database, built=built) as served:
+        yield served
+
+
+def visit(chromium, **options):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, **options)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+    return page
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_a_burger_is_ordered_and_followed(chromium, open_shop, javascript):
+    page = visit(chromium, java_script_enabled=javascript)
+    name = "Ada" if javascript else "Grace"
+    page.goto(open_shop.url)
+    page.get_by_role("button", name="Add Cheese Royale").click()
+    page.locator(".cart-bar", has_text="€9.90").wait_for()
+    page.get_by_role("link", name="View cart").click()
+    page.get_by_role("button", name="One Cheese Royale more").click()
+    page.locator(".cart-total", has_text="€19.80").wait_for()
+    page.get_by_role("link", name="Check out").click()
+    page.get_by_label("Your name").fill(name)
+    page.get_by_role("button", name="Place order").dblclick(no_wait_after=True)
+    page.get_by_role("heading", name=f"Thank you, {name}").wait_for()
+    number = page.locator(".order-number").inner_text().split()[-1]
+
+    kitchen = visit(chromium, java_script_enabled=javascript)
+    kitchen.goto(f"{open_shop.url}/kitchen/")
+    ticket = kitchen.locator(".ticket", has=kitchen.locator(".ticket-number", has_text=number))
+    assert ticket.count() == 1
+    kitchen.get_by_role("button", name=f"Start {number}", exact=True).click()
+    kitchen.locator(".column-preparing .ticket", has_text=name).wait_for()
+    if not javascript:
+        page.reload()
+    page.get_by_role("heading", name="Your order is on the grill").wait_for()
+    assert page.complaints == kitchen.complaints == []
+
+
+def test_nothing_moves_while_the_menu_loads_and_a_tap_is_shown(chromium, open_shop):
+    page = visit(chromium)
+    page.goto(open_shop.url, wait_until="networkidle")
+    page.get_by_role("button", name="Add Fries", exact=True).click()
+    page.locator(".cart-bar", has_text="€3.80").wait_for()
+    shift = page.evaluate(
+        """() => new Promise((done) => {
+            let sum = 0;
+            new PerformanceObserver((list) => {
+                for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
+            }).observe({ type: "layout-shift", buffered: true });
+            requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
+        })"""
+    )
+    assert shift <= 0.02
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_targets_are_large_enough_for_a_thumb(chromium, open_shop):
+    page = visit(chromium)
+    page.goto(open_shop.url)
+    page.get_by_role("button", name="Add Fries", exact=True).click()
+    page.locator(".cart-bar", has_text="€3.80").wait_for()
+    for path in ("/", "/cart/", "/checkout/", "/kitchen/"):
+        page.goto(open_shop.url + path)
+        assert page.evaluate(SMALL_TARGETS) == [], path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(chromium, open_shop, scheme):
+    """Each pair of text and ground that the stylesheet puts together, by the WCAG formula."""
+    page = visit(chromium, color_scheme=scheme)
+    page.goto(open_shop.url)
+    ratios = page.evaluate(
+        """() => {
+            const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+            const probe = document.body.appendChild(document.createElement("i"));
+            const light = (token) => {
+                probe.style.color = `var(--${token})`;
+                canvas.fillStyle = getComputedStyle(probe).color;
+                canvas.fillRect(0, 0, 1, 1);
+                const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
+                    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const pairs = [
+                ["ink", "ground"], ["ink", "surface"], ["ink", "sunken"], ["ink-quiet", "ground"],
+                ["ink-quiet", "surface"], ["ink-quiet", "sunken"], ["accent", "ground"], ["accent", "surface"],
+                ["on-accent", "accent"], ["on-accent", "accent-pressed"], ["good", "good-ground"],
+                ["warn", "warn-ground"], ["bad", "bad-ground"], ["bad", "ground"], ["ground", "good"],
+                ["ink-quiet", "good-ground"], ["ink-quiet", "bad-ground"], ["accent", "bad-ground"],
+            ];
+            return pairs.map(([text, ground]) => {
+                const [a, b] = [light(text), light(ground)];
+                return [`${text} on ${ground}`, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+            });
+        }"""
+    )
+    assert [pair for pair in ratios if pair[1] < 4.5] == []

@@ -1,0 +1,213 @@
+"""Menu, cart, checkout and order page through the test client: what a browser without JavaScript does."""
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from ordering import conf, orders
+from ordering.models import MenuItem, Order
+
+pytestmark = pytest.mark.django_db
+
+
+def add(client, slug, **more):
+    return client.post(reverse("ordering:change-cart"), {"add": slug, "from": "menu"} | more)
+
+
+def form_of(client):
+    """What the checkout form would post."""
+    page = client.get(reverse("ordering:checkout")).content.decode()
+    return {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1] for name in ("key", "total")}
+
+
+def check_out(client, **more):
+    return client.post(reverse("ordering:checkout"), form_of(client) | {"name": "Ada"} | more)
+
+
+def test_the_menu_shows_prices_allergens_and_one_button_an_item(client, menu):
+    page = client.get(reverse("ordering:menu")).content.decode()
+    assert "€8.90" in page
+    assert "Cereals containing gluten, Eggs, Milk, Mustard, Sesame" in page
+    assert page.count('name="add"') == len(menu)
+    assert 'class="tag tag-vegan"' in page
+    assert "Only 5 left" in page
+
+
+def test_what_is_out_says_so_and_cannot_be_added(client, menu):
+    MenuItem.objects.filter(slug="cola").update(stock=0)
+    MenuItem.objects.filter(slug="fries").update(available=False)
+    page = client.get(reverse("ordering:menu")).content.decode()
+    assert "Sold out" in page
+    assert "Not today" in page
+    refused = add(client, "cola")
+    assert refused.status_code == 409
+    assert "Craft Cola is sold out" in refused.content.decode()
+
+
+def test_a_tap_adds_and_returns_to_the_item(client, menu):
+    response = add(client, "fries")
+    assert response.status_code == 302
+    assert response["Location"] == reverse("ordering:menu") + "#fries"
+    assert "€3.80" in client.get(reverse("ordering:cart")).content.decode()
+
+
+def test_quantities_change_and_items_go(client, menu):
+    add(client, "fries")
+    change = reverse("ordering:change-cart")
+    assert client.post(change, {"set": "fries:3", "from": "cart"})["Location"] == reverse("ordering:cart")
+    assert "€11.40" in client.get(reverse("ordering:cart")).content.decode()
+    client.post(change, {"set": "fries:0", "from": "cart"})
+    assert "Nothing in it yet" in client.get(reverse("ordering:cart")).content.decode()
+
+
+@pytest.mark.parametrize(
+    "change", ["fries:-1", "fries:x", "fries:", "fries", "fries:99999", "fries:٣", ":1", "", "a b:1"]
+)
+def test_bad_changes_say_what_is_wrong_and_change_nothing(client, menu, change):
+    add(client, "fries")
+    response = client.post(reverse("ordering:change-cart"), {"set": change, "from": "cart"})
+    assert response.status_code == 409
+    assert 'class="problem"' in response.content.decode()
+    assert "€3.80" in client.get(reverse("ordering:cart")).content.decode()
+
+
+def test_more_than_is_left_cannot_be_added(client, menu):
+    client.post(reverse("ordering:change-cart"), {"set": "brownie:5"})
+    refused = add(client, "brownie")
+    assert refused.status_code == 409
+    assert "Only 5 of Chocolate Brownie are left" in refused.content.decode()
+
+
+def test_the_return_address_cannot_be_chosen(client, menu):
+    assert add(client, "fries", **{"from": "https://evil.example/"})["Location"].startswith(reverse("ordering:menu"))
+
+
+def test_a_forged_cart_is_an_empty_cart(client, menu):
+    client.cookies[conf.cart_cookie()] = "nonsense:signature"
+    assert client.get(reverse("ordering:cart")).status_code == 200
+
+
+def test_a_cart_survives_items_that_leave_the_menu(client, menu):
+    add(client, "fries")
+    add(client, "cola")
+    MenuItem.objects.filter(slug="cola").delete()
+    page = client.get(reverse("ordering:cart")).content.decode()
+    assert "left the menu" in page
+    assert "Fries" in page
+
+
+def test_checking_out_places_the_order_and_shows_it(client, menu):
+    add(client, "classic-smash")
+    add(client, "classic-smash")
+    response = check_out(client, note="no onions")
+    order = Order.objects.get()
+    assert response["Location"] == order.get_absolute_url()
+    assert (order.total, order.name, order.note) == (1780, "Ada", "no onions")
+    page = client.get(response["Location"]).content.decode()
+    assert "Thank you, Ada" in page
+    assert "€17.80" in page
+    assert "Nothing in it yet" in client.get(reverse("ordering:cart")).content.decode()
+    assert f"Follow your order {order.number}" in client.get(reverse("ordering:menu")).content.decode()
+
+
+def test_back_and_resubmit_gives_the_same_order(client, menu):
+    add(client, "fries")
+    form = form_of(client) | {"name": "Ada"}
+    first = client.post(reverse("ordering:checkout"), form)
+    add(client, "cola")
+    again = client.post(reverse("ordering:checkout"), form | {"name": "Somebody else"})
+    assert first["Location"] == again["Location"]
+    assert Order.objects.count() == 1
+    assert "Craft Cola" in client.get(reverse("ordering:cart")).content.decode()
+
+
+def test_two_tabs_of_one_cart_are_one_order(client, menu):
+    add(client, "fries")
+    tabs = [form_of(client), form_of(client)]
+    places = {client.post(reverse("ordering:checkout"), form | {"name": "Ada"})["Location"] for form in tabs}
+    assert len(places) == Order.objects.count() == 1
+
+
+def test_problems_are_listed_and_nothing_typed_is_lost(client, menu):
+    client.post(reverse("ordering:change-cart"), {"set": "brownie:4"})
+    form = form_of(client) | {"name": "Ada", "note": "with <cream>"}
+    MenuItem.objects.filter(slug="brownie").update(stock=1)
+    response = client.post(reverse("ordering:checkout"), form)
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert "Only 1 Chocolate Brownie is left" in page
+    assert 'value="Ada"' in page
+    assert "with &lt;cream&gt;" in page
+    assert Order.objects.count() == 0
+
+
+def test_a_changed_price_is_shown_before_it_counts(client, menu):
+    add(client, "fries")
+    form = form_of(client) | {"name": "Ada"}
+    MenuItem.objects.filter(slug="fries").update(price=400)
+    response = client.post(reverse("ordering:checkout"), form)
+    assert "The total is now €4.00, it was €3.80" in response.content.decode()
+    assert check_out(client).status_code == 302
+
+
+@pytest.mark.parametrize("key", ["", "x", "11111111-1111-1111-1111-111111111111", "k" * 500, "\x00" * 20])
+def test_a_strange_key_places_nothing(client, menu, key):
+    add(client, "fries")
+    response = client.post(reverse("ordering:checkout"), {"key": key, "total": "380", "name": "Ada"})
+    assert response.status_code == 422
+    assert Order.objects.count() == 0
+
+
+def test_an_empty_cart_cannot_be_checked_out(client, menu):
+    assert "nothing to check out" in client.get(reverse("ordering:checkout")).content.decode()
+
+
+def test_forms_need_their_token(menu):
+    from django.test import Client
+
+    strict = Client(enforce_csrf_checks=True)
+    assert strict.post(reverse("ordering:change-cart"), {"add": "fries"}).status_code == 403
+    assert strict.post(reverse("ordering:checkout"), {"name": "Ada"}).status_code == 403
+
+
+def test_markup_in_names_stays_text(client, place):
+    order = place(name="<script>alert(1)</script>", note="<b>x</b>")
+    page = client.get(order.get_absolute_url()).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<b>x</b>" not in page
+
+
+def test_the_order_page_follows_by_revision(client, place):
+    order = place()
+    address = reverse("ordering:order-status", args=[order.token])
+    first = client.get(address)
+    assert "We have your order" in first.content.decode()
+    assert client.get(address, headers={"If-None-Match": first["ETag"]}).status_code == 304
+    orders.advance(order=order, expect="received", actor="chef")
+    moved = client.get(address, headers={"If-None-Match": first["ETag"]})
+    assert moved.status_code == 200
+    assert "on the grill" in moved.content.decode()
+
+
+def test_the_customer_reads_why_an_order_was_canceled(client, place):
+    order = place()
+    orders.cancel(order=order, expect="received", actor="chef", reason="The grill is cold.")
+    assert "The grill is cold." in client.get(order.get_absolute_url()).content.decode()
+
+
+def test_a_wrong_token_is_not_found(client, menu):
+    response = client.get(reverse("ordering:order", args=["A" * 22]))
+    assert response.status_code == 404
+    assert "names no order of ours" in response.content.decode()
+
+
+def test_pages_hold_no_inline_script_or_style(client, place, kitchen):
+    order = place()
+    add(client, "fries")
+    for name in ("menu", "cart", "checkout", "kitchen"):
+        page = client.get(reverse(f"ordering:{name}")).content.decode()
+        assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page), name
+    page = client.get(order.get_absolute_url()).content.decode()
+    assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page)

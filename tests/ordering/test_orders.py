@@ -1,0 +1,212 @@
+"""The one door: placing once, stock, moving on, undoing, canceling."""
+
+import datetime as dt
+import uuid
+
+import pytest
+from django.utils import timezone
+
+from ordering import orders
+from ordering.models import MenuItem, Order, OrderEvent, OrderLine, Status
+from ordering.wishes import MAX_LINES, MAX_QUANTITY, Wish, clean_text
+
+pytestmark = pytest.mark.django_db
+
+
+def stock(slug):
+    return MenuItem.objects.get(slug=slug).stock
+
+
+def codes(error):
+    return [problem.code for problem in error.value.problems]
+
+
+def test_an_order_remembers_names_and_prices_of_its_moment(menu, place):
+    order = place({"classic-smash": 2, "fries": 1}, name="Ada", note="no onions")
+    MenuItem.objects.filter(slug="fries").update(name="Chips", price=1)
+    assert order.total == 2 * 890 + 380
+    assert list(order.lines.values_list("name", "price", "quantity")) == [
+        ("Classic Smash", 890, 2),
+        ("Fries", 380, 1),
+    ]
+    assert (order.status, order.name, order.note, order.currency) == ("received", "Ada", "no onions", "EUR")
+    event = order.events.get()
+    assert (event.kind, event.from_status, event.to_status) == ("placed", "", "received")
+
+
+def test_numbers_count_from_one_each_day_where_the_shop_stands(place, settings, monkeypatch):
+    settings.SHOP_TIME_ZONE = "Pacific/Auckland"
+    moments = iter(
+        dt.datetime(2026, 1, 1, hour, 30, tzinfo=dt.UTC) for hour in (9, 10, 11, 12)
+    )  # Auckland: 22:30, 23:30, 0:30, 1:30
+    monkeypatch.setattr(timezone, "now", lambda: next(moments))
+    placed = [place() for _ in range(4)]
+    assert [(order.day.day, order.number) for order in placed] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_the_same_key_gives_the_same_order_and_takes_stock_once(menu):
+    wish = Wish({"brownie": 2}, name="Ada")
+    first, created = orders.place(key="key-of-ada", wish=wish)
+    again, created_again = orders.place(key="key-of-ada", wish=wish)
+    assert (created, created_again) == (True, False)
+    assert first == again
+    assert Order.objects.count() == 1
+    assert stock("brownie") == 3
+
+
+def test_the_order_of_the_lines_does_not_make_another_order(menu):
+    orders.place(key="key-of-ada", wish=Wish({"fries": 1, "cola": 2}, name="Ada"))
+    assert not orders.place(key="key-of-ada", wish=Wish({"cola": 2, "fries": 1}, name="Ada"))[1]
+
+
+def test_the_same_key_for_something_else_is_refused(menu):
+    first, _ = orders.place(key="key-of-ada", wish=Wish({"fries": 1}, name="Ada"))
+    with pytest.raises(orders.KeyReusedError) as error:
+        orders.place(key="key-of-ada", wish=Wish({"fries": 2}, name="Ada"))
+    assert error.value.order == first
+    assert Order.objects.count() == 1
+
+
+def test_a_repeat_is_the_same_order_even_when_it_sold_the_last_one(menu):
+    wish = Wish({"brownie": 5}, name="Ada")
+    first, _ = orders.place(key="key-of-ada", wish=wish)
+    assert orders.place(key="key-of-ada", wish=wish) == (first, False)
+    assert stock("brownie") == 0
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        (Wish({}, name="Ada"), ["empty"]),
+        (Wish({"fries": 1}, name=""), ["name"]),
+        (Wish({"fries": 1}, name="x" * 61, note="y" * 301), ["name", "note"]),
+        (Wish({"fries": 0}, name="Ada"), ["quantity"]),
+        (Wish({"fries": MAX_QUANTITY + 1}, name="Ada"), ["quantity"]),
+        (Wish({"pizza": 1}, name="Ada"), ["unknown_item"]),
+        (Wish({"brownie": 6}, name="Ada"), ["not_enough"]),
+        (
+            Wish({"cola": 1, "apple-pie": 1, "pizza": 1, "brownie": 9}),
+            ["sold_out", "unknown_item", "not_enough", "name"],
+        ),
+        (Wish({"lemonade": 1}, name="Ada"), ["unavailable"]),
+        (Wish({"fries": 1}, name="Ada", expected_total=379), ["price_changed"]),
+        (Wish({f"item-{n}": 1 for n in range(MAX_LINES + 1)}, name="Ada"), ["too_many_lines"]),
+    ],
+)
+def test_everything_that_stands_in_the_way_is_listed_and_nothing_is_written(menu, wish, expected):
+    MenuItem.objects.filter(slug="apple-pie").update(stock=0)
+    MenuItem.objects.filter(slug="lemonade").update(available=False)
+    with pytest.raises(orders.CannotPlaceError) as error:
+        orders.place(key=str(uuid.uuid4()), wish=wish)
+    assert codes(error) == expected
+    assert all(problem.message.endswith(".") for problem in error.value.problems)
+    assert Order.objects.count() == OrderEvent.objects.count() == OrderLine.objects.count() == 0
+    assert stock("brownie") == 5
+
+
+def test_a_problem_with_one_item_leaves_the_stock_of_the_others(menu, monkeypatch):
+    """The stock that was read a moment ago may be gone when it is taken; then all of it is given back."""
+    stale = dict(menu)
+    stale["brownie"].stock = 5
+    MenuItem.objects.filter(slug="apple-pie").update(stock=1)
+    monkeypatch.setattr(orders, "items_of", lambda wish: {slug: stale[slug] for slug in wish.lines})
+    with pytest.raises(orders.CannotPlaceError) as error:
+        orders.place(key="key-of-ada", wish=Wish({"brownie": 2, "apple-pie": 2}, name="Ada"))
+    assert codes(error) == ["not_enough"]
+    assert (stock("brownie"), stock("apple-pie")) == (5, 1)
+
+
+def test_an_order_goes_all_the_way(place):
+    order = place()
+    for expect, after in (("received", "preparing"), ("preparing", "ready"), ("ready", "collected")):
+        assert orders.advance(order=order, expect=expect, actor="chef").status == after
+    assert [event.to_status for event in order.events.all()] == ["received", "preparing", "ready", "collected"]
+    assert order.revision == 4
+    with pytest.raises(orders.NotPossibleError, match="cannot be moved on"):
+        orders.advance(order=order, expect="collected", actor="chef")
+
+
+def test_a_double_click_moves_an_order_once(place):
+    order = place()
+    orders.advance(order=order, expect="received", actor="chef")
+    orders.advance(order=order, expect="received", actor="chef")
+    order.refresh_from_db()
+    assert (order.status, order.events.count()) == ("preparing", 2)
+
+
+def test_who_saw_an_old_board_is_told(place):
+    order = place()
+    orders.advance(order=order, expect="received", actor="chef")
+    orders.advance(order=order, expect="preparing", actor="chef")
+    with pytest.raises(orders.NotPossibleError, match="is ready by now"):
+        orders.advance(order=order, expect="received", actor="waiter")
+
+
+@pytest.mark.parametrize("nonsense", ["", "eaten", "Received"])
+def test_a_status_that_does_not_exist_is_refused(place, nonsense):
+    for change in (orders.advance, orders.undo):
+        with pytest.raises(orders.NotPossibleError):
+            change(order=place(), expect=nonsense, actor="chef")
+
+
+def test_each_step_can_be_undone(place):
+    order = place()
+    orders.advance(order=order, expect="received", actor="chef")
+    orders.advance(order=order, expect="preparing", actor="chef")
+    assert orders.undo(order=order, expect="ready", actor="chef").status == "preparing"
+    assert orders.undo(order=order, expect="preparing", actor="chef").status == "received"
+    with pytest.raises(orders.NotPossibleError, match="no step to undo"):
+        orders.undo(order=order, expect="received", actor="chef")
+
+
+def test_canceling_returns_the_stock_and_undoing_it_takes_it_again(place):
+    order = place({"brownie": 3, "fries": 1})
+    orders.advance(order=order, expect="received", actor="chef")
+    orders.cancel(order=order, expect="preparing", actor="chef", reason="Oven broke.")
+    assert (stock("brownie"), stock("fries")) == (5, None)
+    orders.cancel(order=order, expect="preparing", actor="chef", reason="Oven broke.")
+    assert stock("brownie") == 5
+    assert orders.undo(order=order, expect="canceled", actor="chef").status == Status.PREPARING
+    assert stock("brownie") == 2
+
+
+def test_a_cancellation_stays_when_its_food_was_sold_meanwhile(place):
+    order = place({"brownie": 3})
+    orders.cancel(order=order, expect="received", actor="chef", reason="Nobody came.")
+    place({"brownie": 4})
+    with pytest.raises(orders.NotPossibleError, match="stays canceled"):
+        orders.undo(order=order, expect="canceled", actor="chef")
+    order.refresh_from_db()
+    assert (order.status, stock("brownie")) == ("canceled", 1)
+
+
+def test_a_cancellation_needs_a_reason_and_comes_before_collecting(place):
+    order = place()
+    with pytest.raises(orders.NotPossibleError, match="Say why"):
+        orders.cancel(order=order, expect="received", actor="chef", reason="")
+    with pytest.raises(orders.NotPossibleError, match="cannot be canceled"):
+        orders.cancel(order=order, expect="collected", actor="chef", reason="late")
+
+
+def test_tokens_cannot_be_guessed(place):
+    tokens = {place().token for _ in range(20)}
+    assert len(tokens) == 20
+    assert all(len(token) >= 22 for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("  Ada   Lovelace ", "Ada Lovelace"),
+        ("Ada\x00\x07\nLovelace", "Ada Lovelace"),
+        ("Zo\u0065\u0308", "Zoë"),
+        ("evil\u202etxt", "eviltxt"),
+        ("\ud800Ada", "Ada"),
+    ],
+)
+def test_names_are_cleaned(given, kept):
+    assert clean_text(given) == kept
+
+
+def test_notes_keep_their_lines():
+    assert clean_text(" no onions \r\n\r\n  please ", lines=True) == "no onions\n\nplease"

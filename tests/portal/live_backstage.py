@@ -1,0 +1,95 @@
+"""A process of its own beside the web process, as a worker is: told by lines of JSON on stdin, it answers each on stdout.
+
+Run with BURGER_HOME set. Each line is [function, {arguments}]; the answer is the function's result.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
+from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import transaction  # noqa: E402
+
+from pipelines import events  # noqa: E402
+from pipelines.models import Event, Pipeline, Run  # noqa: E402
+from teams.models import Membership, Team, User  # noqa: E402
+
+
+def migrate() -> None:
+    call_command("migrate", verbosity=0)
+    Pipeline.objects.create(slug="demo", name="Demo", owner="dev", repository="/nowhere")
+    Team.objects.create(slug="dev", name="Dev")
+
+
+def person(name: str, team: str | None = "dev") -> str:
+    """Sign somebody new in; return the session's key."""
+    user = User.objects.create(username=name)
+    if team:
+        Membership.objects.create(user=user, team=Team.objects.get(slug=team))
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return session.session_key
+
+
+def sign_out(session: str) -> None:
+    SessionStore(session).delete()
+
+
+def remove_from_teams(name: str) -> None:
+    Membership.objects.filter(user__username=name).delete()
+
+
+def run() -> tuple[int, int]:
+    """A new run's key and number."""
+    pipeline = Pipeline.objects.get()
+    pipeline.last_number += 1
+    pipeline.save()
+    made = Run.objects.create(
+        pipeline=pipeline, number=pipeline.last_number, commit="c" * 40, ref="refs/heads/main", trigger="push"
+    )
+    return made.pk, made.number
+
+
+def append(run: int, count: int, size: int = 40, every: float = 0.0, together: int = 1, kind: str = "log") -> int:
+    """`count` events, `together` in one transaction, one transaction each `every` seconds. Each text starts with the
+    time when its transaction began. Returns the last number."""
+    begun = time.monotonic()
+    for i in range(0, count, together):
+        time.sleep(max(0.0, begun + i // together * every - time.monotonic()))
+        text = f"@{time.time_ns()}@" + "x" * size
+        payload = events.LogWritten(text=text) if kind == "log" else events.RunChanged(state="running", reason=text)
+        with transaction.atomic():
+            events.append(run, [events.New(payload) for _ in range(min(together, count - i))])
+    return Run.objects.values_list("last_seq", flat=True).get(pk=run)
+
+
+def stored(run: int) -> list[int]:
+    return list(Event.objects.filter(run=run).order_by("seq").values_list("seq", flat=True))
+
+
+def end(run: int) -> None:
+    with transaction.atomic():
+        Run.objects.filter(pk=run).update(state="succeeded")
+        events.append(run, [events.New(events.RunChanged(state="succeeded"))])
+
+
+ACTS: dict[str, Any] = {
+    act.__name__: act for act in (migrate, person, sign_out, remove_from_teams, run, append, stored, end)
+}
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        print(json.dumps(ACTS[name](**arguments)), flush=True)
