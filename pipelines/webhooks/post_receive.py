@@ -2,13 +2,14 @@
 """A git hook that announces every push to Burger Stack. Needs git and Python 3 alone.
 
 It reads where to call from the repository's configuration (`burger.hook`) and the secret from the file
-`burger-secret` in the repository's folder. `burger hook` sets all three up. A portal that does not answer never
-holds up a push: the hook says so and ends.
+`burger-secret` in the repository's folder; `burger hook` sets both up. BURGER_HOOK_URL and BURGER_HOOK_SECRET come
+before them. A portal that does not answer never holds up a push: the hook says so and ends.
 """
 
 import hashlib
 import hmac
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -59,8 +60,9 @@ def announce_patiently(*push: str, url: str, secret: bytes) -> str:
 
 
 def main() -> None:
-    url = git("config", "burger.hook")
-    secret = (pathlib.Path(git("rev-parse", "--absolute-git-dir")) / "burger-secret").read_bytes().strip()
+    url = os.environ.get("BURGER_HOOK_URL") or git("config", "burger.hook")
+    kept = pathlib.Path(git("rev-parse", "--absolute-git-dir")) / "burger-secret"
+    secret = (os.environ.get("BURGER_HOOK_SECRET") or kept.read_text()).strip().encode()
     for line in sys.stdin:
         old, new, ref = line.split()
         print(f"burger: {ref}: {announce_patiently(old, new, ref, url=url, secret=secret)}")

@@ -70,9 +70,7 @@ def git(folder: Path, *arguments: str) -> str:
     identity = {"GIT_AUTHOR_NAME": "Dora", "GIT_AUTHOR_EMAIL": "dora@example.com"}
     identity |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in identity.items()}
     environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -155,7 +153,12 @@ def _answers(site: Site, processes: list[subprocess.Popen[bytes]]) -> bool:
 
 # --- in the processes -----------------------------------------------------------------------------
 
-PEOPLE = {"ann": ("dev", "member"), "olga": ("ops", "member"), "pete": ("platform", "member"), "pia": ("platform", "lead")}
+PEOPLE = {
+    "ann": ("dev", "member"),
+    "olga": ("ops", "member"),
+    "pete": ("platform", "member"),
+    "pia": ("platform", "lead"),
+}
 
 
 def set_up(repository: str) -> dict[str, Any]:

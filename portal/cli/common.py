@@ -1,0 +1,63 @@
+"""What several commands share: names of things as they are typed, and printing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .config import Config
+from .errors import FAILED, STOPPED, CommandError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the portal's answer as JSON.")]
+RunName = Annotated[str, typer.Argument(metavar="PIPELINE/NUMBER")]
+StageName = Annotated[str, typer.Argument(metavar="PIPELINE/NUMBER/STAGE")]
+OptionalReason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the record.")]
+NeededReason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the record.", show_default=False)]
+
+
+def config(context: typer.Context) -> Config:
+    found: Config = context.obj
+    return found
+
+
+def run_path(name: str) -> str:
+    """Raises CommandError unless the name is PIPELINE/NUMBER."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*/[0-9]+", name):
+        raise CommandError(f"{name!r} names no run; expected PIPELINE/NUMBER, such as shop/12.")
+    return f"runs/{name}"
+
+
+def stage_of(name: str) -> str:
+    """The API's path of a stage. Raises CommandError unless the name is PIPELINE/NUMBER/STAGE."""
+    from .client import stage_path
+
+    pipeline, _, rest = name.partition("/")
+    number, _, stage = rest.partition("/")
+    if not stage:
+        raise CommandError(f"{name!r} names no stage; expected PIPELINE/NUMBER/STAGE, such as shop/12/build.")
+    run_path(f"{pipeline}/{number}")
+    return stage_path(f"{pipeline}/{number}", stage)
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def show(answer: Any, view: RenderableType, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        console().print(view)
+
+
+def status_of(state: str) -> int:
+    """The exit status that tells how a run ended."""
+    return {"succeeded": 0, "rejected": STOPPED, "canceled": STOPPED}.get(state, FAILED)

@@ -1,0 +1,152 @@
+"""Commands about pipelines, environments, the record and yourself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import AsJson, NeededReason, config, show
+from .errors import FAILED, CommandError
+
+token = typer.Typer(help="Make, list and revoke your own tokens.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    for name, command in {
+        "lint": lint, "schema": schema, "pipelines": pipelines, "environments": environments, "rollback": rollback,
+        "audit": audit, "me": me, "hook": hook,
+    }.items():  # fmt: skip
+        app.command(name)(command)
+    app.add_typer(token, name="token")
+
+
+def lint(file: Annotated[str, typer.Argument(metavar="FILE", help="- reads standard input.")]) -> None:
+    """Report all problems of a pipeline file, without a portal."""
+    from pipelines.definition.parse import parse
+    from pipelines.definition.report import format_problems
+
+    try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
+    result = parse(text)
+    if result.definition is not None:
+        print(f"{file}: {len(result.definition.stages)} stages, no problems")
+        return
+    sys.stdout.write(format_problems(result.problems, file, text))
+    print(f"{file}: {len(result.problems)} problem{'s' if len(result.problems) != 1 else ''}")
+    raise typer.Exit(FAILED)
+
+
+def schema() -> None:
+    """Print the JSON Schema of pipeline files."""
+    from pipelines.definition.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def pipelines(context: typer.Context, as_json: AsJson = False) -> None:
+    """List pipelines."""
+    from .show import table
+
+    answer = config(context).client().get("pipelines")
+    rows = [(p["slug"], p["owner"], str(p["runs"]), p["repository"]) for p in answer]
+    show(answer, table(("pipeline", "team", "runs", "repository"), rows), as_json=as_json)
+
+
+def environments(context: typer.Context, as_json: AsJson = False) -> None:
+    """List environments and what runs in them."""
+    from .show import environment_rows
+
+    answer = config(context).client().get("environments")
+    show(answer, environment_rows(answer), as_json=as_json)
+
+
+def rollback(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(metavar="PIPELINE/ENVIRONMENT")],
+    release: str,
+    reason: NeededReason,
+) -> None:
+    """Bring a kept release back, at once."""
+    pipeline, slash, name = environment.partition("/")
+    if not slash:
+        raise CommandError(
+            f"{environment!r} names no environment; expected PIPELINE/ENVIRONMENT, such as shop/staging."
+        )
+    body = {"release": release, "reason": reason}
+    answer = config(context).client().post(f"environments/{pipeline}/{name}/rollback", body)
+    print(f"Run {answer['run']}  {answer['url']}")
+
+
+def audit(
+    context: typer.Context,
+    target: Annotated[str, typer.Option(help="The beginning of one, such as run:shop/.")] = "",
+    actor: Annotated[str, typer.Option(help="A username.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was done and refused, newest first."""
+    from .show import audit_rows
+
+    answer = config(context).client().get("audit", target=target, actor=actor, size=limit)
+    show(answer["results"], audit_rows(answer["results"]), as_json=as_json)
+
+
+def me(context: typer.Context, as_json: AsJson = False) -> None:
+    """Say who you are to the portal."""
+    from rich.text import Text
+
+    answer = config(context).client().get("me")
+    teams = ", ".join(f"{team['role']} of {team['team']}" for team in answer["teams"]) or "in no team"
+    show(answer, Text(f"{answer['username']}: {teams}"), as_json=as_json)
+
+
+def hook(
+    context: typer.Context,
+    pipeline: str,
+    repository: Annotated[Path, typer.Option(help="The repository that is pushed to, on this machine.")],
+) -> None:
+    """Make pushes to a git repository start runs. For those who may manage the pipeline."""
+    from pipelines.webhooks.install import HookError, install_hook
+
+    answer = config(context).client().get(f"pipelines/{pipeline}")
+    if not answer["webhook_secret"]:
+        raise CommandError(f"The hook needs the pipeline's secret. {answer['may']['manage']['reason']}")
+    url = next(one["url"] for one in answer["webhooks"] if one["provider"] == "git")
+    try:
+        path = install_hook(repository, url=url, secret=answer["webhook_secret"])
+    except (HookError, OSError) as error:
+        raise CommandError(str(error)) from error
+    print(f"{path} announces every push to {url}")
+
+
+@token.command("list")
+def token_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """List your tokens."""
+    from .show import ago, table
+
+    answer = config(context).client().get("tokens")
+    rows = [
+        (t["id"], ago(t["created"]), ago(t["expires"]) or "never", "this one" if t["current"] else "") for t in answer
+    ]
+    show(answer, table(("token", "made", "expires", ""), rows), as_json=as_json)
+
+
+@token.command("create")
+def token_create(
+    context: typer.Context, days: Annotated[int, typer.Option(min=1, max=365, help="How long it works.")] = 30
+) -> None:
+    """Make a token and print it, this once."""
+    print(config(context).client().post("tokens", {"days": days})["token"])
+
+
+@token.command("revoke")
+def token_revoke(context: typer.Context, token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Make one of your tokens worthless."""
+    config(context).client().delete(f"tokens/{token_id}")
+    print(f"Token {token_id} is revoked.")

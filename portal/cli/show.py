@@ -1,0 +1,183 @@
+"""Runs, stages, plans and lists as they look in a terminal. What comes from the portal is never taken as markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Json = dict[str, Any]
+
+_LOOK = {
+    "pending": ("·", "dim"),
+    "waiting": ("‖", "yellow"),
+    "queued": ("…", "cyan"),
+    "running": ("▸", "blue"),
+    "unknown": ("?", "magenta"),
+    "succeeded": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "error": ("!", "red"),
+    "skipped": ("↷", "dim"),
+    "omitted": ("-", "dim"),
+    "canceled": ("■", "dim"),
+    "rejected": ("✗", "red"),
+}
+
+
+def state_text(state: str) -> Text:
+    sign, style = _LOOK.get(state, (" ", ""))
+    return Text(f"{sign} {state}", style=style)
+
+
+def printable(text: str) -> str:
+    """Text as a terminal may show it: colours stay, whatever else steers a terminal goes."""
+    kept = re.split(r"(\x1b\[[0-9;]*m)", text)
+    return "".join(
+        part if i % 2 else "".join(c for c in part if c in "\n\t" or c.isprintable()) for i, part in enumerate(kept)
+    )
+
+
+def moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def lasted(start: str | None, end: str | None) -> str:
+    begun = moment(start)
+    if begun is None:
+        return ""
+    seconds = int(((moment(end) or datetime.now(UTC)) - begun).total_seconds())
+    minutes, seconds = divmod(max(0, seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def ago(text: str | None) -> str:
+    found = moment(text)
+    return found.astimezone().strftime("%Y-%m-%d %H:%M") if found else ""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+    return made
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def run_view(run: Json) -> RenderableType:
+    head = Text.assemble((f"{run['run']}  ", "bold"), state_text(run["state"]), f"  {printable(run['subject'])}")
+    facts = Text(f"{run['commit'][:10]} on {_short(run['ref'])}, by {run['author'] or run['trigger']}", style="dim")
+    rows = [_stage_row(stage) for stage in run["stages"]]
+    stages = table(("stage", "team", "state", "time", ""), rows)
+    return Group(head, facts, Text(printable(run["now"])), stages)
+
+
+def _stage_row(stage: Json) -> tuple[str | Text, ...]:
+    words = stage["reason"] or (stage["progress"]["text"] if stage["state"] == "running" else "") or ""
+    return (
+        stage["name"],
+        stage["owner"],
+        state_text(stage["state"]),
+        lasted(stage["started_at"], stage["ended_at"]),
+        words.strip().partition("\n")[0][:100],
+    )
+
+
+def _short(ref: str) -> str:
+    return ref.removeprefix("refs/heads/").removeprefix("refs/")
+
+
+def run_rows(runs: Sequence[Json]) -> Table:
+    rows = [
+        (run["run"], state_text(run["state"]), run["commit"][:10], _short(run["ref"]), run["subject"][:60],
+         ago(run["created_at"]))
+        for run in runs
+    ]  # fmt: skip
+    return table(("run", "state", "commit", "ref", "subject", "begun"), rows)
+
+
+# --- gates ----------------------------------------------------------------------------------------
+
+
+def gate_lines(stage: Json, speakers: Mapping[str, str]) -> Iterator[Text]:
+    """Who is asked what, where to read it, and the command that answers."""
+    teams = [team for team in stage["gate"]["teams"] if team["approved"] < team["quorum"]]
+    names = " and ".join(f"{team['team']} ({team['approved']} of {team['quorum']})" for team in teams)
+    what = stage["reason"] if stage["paused"] else (stage["summary"] or "let it go on")
+    yield Text(f"\n‖ {stage['run']}/{stage['name']} waits for {names}: {printable(what)}", style="yellow")
+    yield Text(f"  read it at     {stage['url']}")
+    for team in teams:
+        who = f" --as {speakers[team['team']]}" if team["team"] in speakers else ""
+        command = f"burger{who} approve '{stage['run']}/{stage['name']}' --digest {stage['digest']}"
+        yield Text(f"  approve it by  {command}    ({team['team']})")
+
+
+def question_rows(questions: Sequence[Json]) -> Table:
+    rows = [
+        (f"{q['run']}/{q['name']}", ", ".join(q["missing"]) or q["owner"], q["summary"] or q["reason"],
+         str(len(q["blocked"])), ago(q["since"]))
+        for q in questions
+    ]  # fmt: skip
+    return table(("stage", "waits for", "to", "blocks", "since"), rows)
+
+
+def plan_view(stage: Json) -> RenderableType:
+    """Exactly what is approved, ending with its digest."""
+    parts: list[RenderableType] = [Text(f"{stage['run']}/{stage['name']}", style="bold")]
+    if stage["paused"]:
+        parts.append(Text(printable(f"It paused: {stage['question']['reason']}")))
+    plan = stage["plan"] or {}
+    if plan:
+        parts.append(Text(printable(f"It would {plan['summary']}, from commit {plan['commit'][:12]}.")))
+    for name, digest in (plan.get("artifacts") or {}).items():
+        parts.append(Text(f"  {name}  {digest}", style="dim"))
+    for change in plan.get("changes") or ():
+        parts.append(_change(change))
+    if not plan and not stage["paused"]:
+        parts.append(Text("It has no plan: only a stage with a gate has one, once everything before it is done."))
+    parts.append(Text(f"digest {stage['digest'] or 'none'}", style="dim"))
+    return Group(*parts)
+
+
+def _change(change: Json) -> Text:
+    text = Text(f"  {printable(change['title'])}")
+    if change["before"] or change["after"]:
+        text.append(printable(f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}"))
+    for line in change["diff"].splitlines():
+        style = {"+": "green", "-": "red"}.get(line[:1], "dim")
+        text.append(f"\n    {printable(line)}", style=style)
+    return text
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+def environment_rows(environments: Sequence[Json]) -> Table:
+    rows = []
+    for one in environments:
+        current = one["current"] or {"name": "nothing yet", "commit": "", "verified_at": None, "rolled_out_at": None}
+        verified = "verified" if current["verified_at"] else ""
+        holder = f"run {one['pipeline']}/{one['holder']} changes it" if one["holder"] else ""
+        rows.append(
+            (one["environment"], one["owner"], current["name"], current["commit"][:10],
+             ago(current["rolled_out_at"]), verified or holder)
+        )  # fmt: skip
+    return table(("environment", "team", "release", "commit", "since", ""), rows)
+
+
+def audit_rows(entries: Sequence[Json]) -> Table:
+    rows = [
+        (ago(e["at"]), e["actor"], e["action"], e["target"],
+         Text("allowed", style="green") if e["allowed"] else Text("refused", style="red"), e["reason"])
+        for e in entries
+    ]  # fmt: skip
+    return table(("when", "who", "did", "to", "", "reason"), rows)

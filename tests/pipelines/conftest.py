@@ -1,0 +1,3 @@
+from .scripted import scripts
+
+__all__ = ["scripts"]

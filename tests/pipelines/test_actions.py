@@ -1,0 +1,388 @@
+"""What people do to a run, and who may."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from pipelines import runs
+from pipelines.engines.local.sweep import sweep
+from pipelines.executors.base import Outcome
+from pipelines.models import Approval, Attempt, Environment, Run, Stage
+from pipelines.runs.questions import asked_digest
+from teams.models import AuditEntry
+
+from .helpers import begin, stage, states
+
+pytestmark = pytest.mark.django_db
+
+WORK = """
+stages:
+  - {name: build, kind: command, owner: dev, with: {command: [x]}}
+  - {name: test, kind: command, owner: dev, needs: [build], with: {command: [x]}}
+  - {name: ship, kind: command, owner: ops, needs: [test], with: {command: [x]}}
+on_exit:
+  - {name: report, kind: noop, owner: platform}
+"""
+
+GATED = """
+stages:
+  - {name: ship, kind: command, owner: ops, gate: %s, with: {command: [x]}}
+"""
+
+FAILED = Outcome("failed", "exit code 1")
+
+
+def test_a_failed_stage_is_retried_in_the_same_run_and_what_succeeded_stays(pipeline, working, cast, scripts):
+    scripts.ends("test", FAILED, Outcome("succeeded"))
+    run = begin(pipeline, WORK)
+    working()
+    assert states(run) == {"build": "succeeded", "test": "failed", "ship": "omitted", "report": "succeeded"}
+    runs.retry(stage=stage(run, "test").pk, user=cast.ann)
+    working()
+    assert set(states(run).values()) == {"succeeded"}
+    assert [call for call in scripts.calls if call == ("start", "build")] == [("start", "build")]
+    assert stage(run, "test").attempts_made == 2
+
+
+def test_retry_failed_takes_up_all_that_failed(pipeline, working, cast, scripts):
+    scripts.ends("build", FAILED, Outcome("succeeded"))
+    run = begin(pipeline, WORK)
+    working()
+    runs.retry_failed(run=run.pk, user=cast.ann)
+    working()
+    assert set(states(run).values()) == {"succeeded"}
+    with pytest.raises(runs.Conflict, match="Nothing in this run has failed"):
+        runs.retry_failed(run=run.pk, user=cast.ann)
+
+
+@pytest.mark.parametrize(("person", "allowed"), [("ann", True), ("dora", True), ("victor", False), ("olga", False)])
+def test_only_the_owning_team_retries_and_a_refusal_is_written_down(
+    pipeline, working, cast, scripts, person, allowed
+):
+    scripts.ends("build", FAILED)
+    run = begin(pipeline, WORK)
+    working()
+    user = getattr(cast, person)
+    if allowed:
+        runs.retry(stage=stage(run, "build").pk, user=user)
+    else:
+        with pytest.raises(runs.NotAllowed, match="Only members of dev"):
+            runs.retry(stage=stage(run, "build").pk, user=user)
+    entry = AuditEntry.objects.filter(action="retry").get()
+    assert (entry.actor, entry.allowed) == (person, allowed)
+
+
+def test_an_error_is_retried_with_backoff_by_itself(pipeline, working, scripts):
+    scripts.ends("flaky", Outcome("error", "no route"), Outcome("succeeded"))
+    run = begin(
+        pipeline,
+        "stages: [{name: flaky, kind: command, owner: dev, retry: {limit: 1, backoff: 1h}, with: {command: [x]}}]",
+    )
+    working()
+    flaky = stage(run, "flaky")
+    assert (flaky.state, flaky.reason_code) == ("queued", "retry")
+    assert flaky.due_at > timezone.now() + timedelta(minutes=59)
+    Stage.objects.filter(pk=flaky.pk).update(due_at=timezone.now())
+    working()
+    assert stage(run, "flaky").state == "succeeded"
+
+
+def test_a_failure_is_not_retried_unless_the_file_says_so(pipeline, working, scripts):
+    scripts.ends("flaky", FAILED, Outcome("succeeded"))
+    run = begin(pipeline, "stages: [{name: flaky, kind: command, owner: dev, retry: 3, with: {command: [x]}}]")
+    working()
+    assert stage(run, "flaky").state == "failed"
+
+
+def test_a_skipped_stage_counts_as_done_for_those_behind_it(pipeline, working, cast, scripts):
+    scripts.ends("test", FAILED)
+    run = begin(pipeline, WORK)
+    working()
+    with pytest.raises(runs.Conflict, match="Say why"):
+        runs.skip(stage=stage(run, "test").pk, user=cast.ann, reason=" ")
+    runs.skip(stage=stage(run, "test").pk, user=cast.ann, reason="flaky today")
+    working()
+    assert states(run) == {"build": "succeeded", "test": "skipped", "ship": "succeeded", "report": "succeeded"}
+
+
+def test_a_gate_cannot_be_skipped(pipeline, working, cast):
+    run = begin(pipeline, "stages: [{name: go, kind: gate, owner: ops, gate: platform}]")
+    working()
+    with pytest.raises(runs.Conflict, match="cannot be skipped"):
+        runs.skip(stage=stage(run, "go").pk, user=cast.olga, reason="in a hurry")
+
+
+@pytest.mark.parametrize(
+    ("gate", "author", "allowed"),
+    [
+        ("{teams: {ops: 1}}", "Olga <olga@example.com>", False),
+        ("{teams: {ops: 1}}", "Ann <ann@example.com>", True),
+        ("{teams: {ops: 1}, self_approval: true}", "Olga <olga@example.com>", True),
+    ],
+)
+def test_who_pushed_cannot_approve_unless_the_gate_says_so(pipeline, working, cast, scripts, gate, author, allowed):
+    run = begin(pipeline, GATED % gate, author=author)
+    working()
+    ship = stage(run, "ship")
+    if allowed:
+        runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+        working()
+        assert stage(run, "ship").state == "succeeded"
+    else:
+        with pytest.raises(runs.NotAllowed, match="You pushed or requested this run"):
+            runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+
+
+def test_a_person_counts_once_and_a_quorum_needs_its_number(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "{teams: {ops: 2}}")
+    working()
+    ship = stage(run, "ship")
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    with pytest.raises(runs.Conflict, match="counts once"):
+        runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    assert stage(run, "ship").state == "waiting"
+    runs.approve(stage=ship.pk, user=cast.otto, digest=ship.plan_digest)
+    assert stage(run, "ship").state == "queued"
+
+
+def test_an_approval_names_the_plan_that_was_read(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "ops")
+    working()
+    with pytest.raises(runs.Conflict, match="The plan has changed"):
+        runs.approve(stage=stage(run, "ship").pk, user=cast.olga, digest="sha256:" + "0" * 64)
+    assert not Approval.objects.exists()
+
+
+def test_a_reason_can_be_required(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "{teams: {ops: 1}, reason_required: true}")
+    working()
+    ship = stage(run, "ship")
+    with pytest.raises(runs.Conflict, match="asks for a reason"):
+        runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest, reason="hotfix")
+    assert stage(run, "ship").state == "queued"
+
+
+def test_a_plan_that_changed_after_its_approval_is_not_executed(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "ops")
+    working()
+    ship = stage(run, "ship")
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    scripts.facts["ship"] = "otherwise"
+    working()
+    again = stage(run, "ship")
+    assert (again.state, again.reason_code) == ("waiting", "approval")
+    assert again.plan_digest != ship.plan_digest
+    assert Approval.objects.get().voided == "the plan has changed"
+    runs.approve(stage=ship.pk, user=cast.olga, digest=again.plan_digest)
+    working()
+    assert stage(run, "ship").state == "succeeded"
+
+
+def test_a_gate_expires(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "{teams: {ops: 1}, expires: 1h}")
+    working()
+    Stage.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    sweep()
+    ship = stage(run, "ship")
+    assert ship.state == "rejected"
+    assert "expired" in ship.reason
+
+
+def test_a_paused_stage_goes_on_with_the_same_attempt(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("paused", "25 % of all requests go to the canary"), Outcome("succeeded"))
+    run = begin(pipeline, WORK, author="Olga <olga@example.com>")
+    working()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason_code) == ("waiting", "approval")
+    with pytest.raises(runs.NotAllowed):
+        runs.approve(stage=ship.pk, user=cast.ann, digest=asked_digest(ship))
+    runs.approve(stage=ship.pk, user=cast.olga, digest=asked_digest(ship))
+    working()
+    assert stage(run, "ship").state == "succeeded"
+    assert Attempt.objects.filter(stage=ship).count() == 1
+
+
+@pytest.mark.parametrize("how", ["reject", "cancel", "terminate", "skip"])
+def test_a_paused_stage_that_is_stopped_is_stopped_by_its_executor(pipeline, working, cast, scripts, how):
+    scripts.ends("ship", Outcome("paused", "half way"))
+    run = begin(pipeline, WORK)
+    working()
+    ship = stage(run, "ship")
+    if how == "reject":
+        runs.reject(stage=ship.pk, user=cast.olga, digest=asked_digest(ship), reason="slow")
+    elif how == "skip":
+        runs.skip(stage=ship.pk, user=cast.olga, reason="later")
+    else:
+        getattr(runs, how)(run=run.pk, user=cast.pete, reason="stop")
+    working()
+    assert ("cancel", "ship") in scripts.calls
+    ended = {"reject": "rejected", "skip": "skipped"}.get(how, "canceled")
+    assert stage(run, "ship").state == ended
+    assert not Attempt.objects.filter(open=True).exists()
+    assert states(run)["report"] == ("canceled" if how == "terminate" else "succeeded")
+
+
+def test_a_rollout_is_steered_only_while_it_is_under_way(pipeline, working, cast, scripts):
+    run = begin(pipeline, WORK)
+    with pytest.raises(runs.Conflict, match="no rollout under way"):
+        runs.steer(stage=stage(run, "ship").pk, user=cast.olga, command="promote")
+
+
+def test_an_engine_that_is_away_is_waited_for(pipeline, working, scripts):
+    scripts.ends("build", Outcome("engine", "no Docker Engine"), Outcome("succeeded"))
+    run = begin(pipeline, WORK)
+    working()
+    build = stage(run, "build")
+    assert (build.state, build.reason_code, build.reason) == ("waiting", "engine", "no Docker Engine")
+    Stage.objects.filter(pk=build.pk).update(due_at=timezone.now())
+    sweep()
+    working()
+    assert stage(run, "build").state == "succeeded"
+    assert Attempt.objects.filter(stage=build).count() == 1
+
+
+def test_a_lost_stage_is_probed_and_joined(pipeline, working, scripts):
+    run = begin(pipeline, WORK)
+    claimed_and_lost(run)
+    build = stage(run, "build")
+    assert (build.state, build.reason_code) == ("unknown", "lost")
+    working()
+    assert ("probe", "build") in scripts.calls
+    assert set(states(run).values()) == {"succeeded"}
+
+
+def test_what_cannot_be_known_waits_for_a_person(pipeline, working, cast, scripts):
+    from pipelines.executors.base import Probe
+
+    scripts.probes["build"] = Probe("unknown", "the machine was restarted; look whether it had been pushed")
+    run = begin(pipeline, WORK)
+    claimed_and_lost(run)
+    working()
+    build = stage(run, "build")
+    assert (build.state, build.reason_code) == ("unknown", "person")
+    assert ("start", "build") not in scripts.calls
+    runs.retry(stage=build.pk, user=cast.ann)
+    working()
+    assert set(states(run).values()) == {"succeeded"}
+
+
+def test_a_stage_that_takes_its_workers_with_it_is_quarantined(pipeline, working, scripts):
+    run = begin(pipeline, WORK)
+    other = begin(pipeline, WORK)
+    for _ in range(3):
+        claimed_and_lost(run)
+    build = stage(run, "build")
+    assert build.state == "error"
+    assert build.reason.startswith("quarantined: 3 workers were lost")
+    working()
+    assert set(states(other).values()) == {"succeeded"}
+
+
+def test_a_stale_token_is_refused(pipeline, working, scripts):
+    run = begin(pipeline, WORK)
+    old = claimed_and_lost(run)
+    working()
+    with pytest.raises(runs.StaleResult, match="was taken over"):
+        runs.outcome(old.attempt, old.fence, FAILED)
+    assert set(states(run).values()) == {"succeeded"}
+
+
+def claimed_and_lost(run: Run):
+    """A worker takes the first stage and dies."""
+    from pipelines.engines.local.claim import claim
+
+    build = stage(run, "build")
+    claimed = claim(build.pk, run.pk, "elsewhere:1:0.0", timezone.now())
+    assert claimed is not None
+    Attempt.objects.filter(pk=claimed.attempt).update(lease_until=timezone.now() - timedelta(seconds=1))
+    sweep()
+    return claimed
+
+
+def test_cancel_of_an_ended_run_is_a_conflict(pipeline, working, cast, scripts):
+    run = begin(pipeline, WORK)
+    working()
+    with pytest.raises(runs.Conflict, match="has ended already"):
+        runs.cancel(run=run.pk, user=cast.ann)
+
+
+ENVIRONMENT = """
+environments: {production: {owner: ops, concurrency: %s}}
+stages:
+  - {name: ship, kind: command, owner: ops, environment: production, with: {command: [x]}}
+  - {name: look, kind: command, owner: ops, environment: production, needs: [ship], with: {command: [x]}}
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_environment_is_changed_by_one_run_at_a_time_in_their_order(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("paused", "half way"), Outcome("succeeded"))
+    first = begin(pipeline, ENVIRONMENT % "queue")
+    working()
+    second, third = begin(pipeline, ENVIRONMENT % "queue"), begin(pipeline, ENVIRONMENT % "queue")
+    working()
+    waiting = stage(second, "ship")
+    assert (waiting.state, waiting.reason_code) == ("waiting", "lock")
+    assert waiting.reason == f"run #{first.number} is changing production"
+    paused = stage(first, "ship")
+    runs.approve(stage=paused.pk, user=cast.olga, digest=asked_digest(paused))
+    working()
+    assert states(first) == states(second) == states(third) == {"ship": "succeeded", "look": "succeeded"}
+    assert Environment.objects.get().holder is None
+    ended = [Run.objects.get(pk=run.pk).ended_at for run in (first, second, third)]
+    assert ended == sorted(ended)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_newest_run_replaces_those_that_wait(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("paused", "half way"), Outcome("succeeded"))
+    first = begin(pipeline, ENVIRONMENT % "newest")
+    working()
+    second = begin(pipeline, ENVIRONMENT % "newest")
+    third = begin(pipeline, ENVIRONMENT % "newest")
+    working()
+    second.refresh_from_db()
+    assert second.state == "canceled"
+    assert second.superseded_by == third
+    assert second.reason == f"superseded by run #{third.number}"
+    assert stage(third, "ship").reason_code == "lock"
+    assert stage(first, "ship").state == "waiting"
+
+
+FROZEN = """
+environments: {production: {owner: ops, freeze: [{reason: audit, start: "%s", end: "%s"}]}}
+stages: [{name: ship, kind: command, owner: ops, environment: production, with: {command: [x]}}]
+"""
+
+
+def frozen(hours: int) -> str:
+    now = timezone.now()
+    return FROZEN % ((now - timedelta(hours=1)).isoformat(), (now + timedelta(hours=hours)).isoformat())
+
+
+def test_a_freeze_is_waited_for_and_overridden_by_a_lead_with_a_reason(pipeline, working, cast, scripts):
+    run = begin(pipeline, frozen(5))
+    working()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason_code) == ("waiting", "window")
+    assert "audit" in ship.reason
+    with pytest.raises(runs.NotAllowed, match="Only a lead of ops"):
+        runs.override_freeze(stage=ship.pk, user=cast.olga, reason="hotfix")
+    with pytest.raises(runs.Conflict, match="Say why"):
+        runs.override_freeze(stage=ship.pk, user=cast.otto, reason="")
+    runs.override_freeze(stage=ship.pk, user=cast.otto, reason="hotfix")
+    working()
+    assert stage(run, "ship").state == "succeeded"
+
+
+def test_a_freeze_ends_by_itself(pipeline, working, scripts):
+    run = begin(pipeline, frozen(5))
+    Environment.objects.update(freeze=[])
+    Stage.objects.update(due_at=timezone.now())
+    sweep()
+    working()
+    assert stage(run, "ship").state == "succeeded"

@@ -1,0 +1,36 @@
+"""The audit trail only grows, whoever tries."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from teams import audit
+from teams.models import AuditEntry
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def entry():
+    """An entry, with the triggers as an installation has them (see django_db_setup in tests/conftest.py)."""
+    if connection.vendor == "sqlite":
+        migration = import_module("teams.migrations.0002_audit_is_append_only")
+        with connection.cursor() as cursor:
+            cursor.execute(next(s for s in migration._SQLITE if "BEFORE delete" in s))
+    return audit.write(actor="ann", action="approve", target="stage:demo/1/ship", digest="sha256:0")
+
+
+@pytest.mark.parametrize("change", ["update", "delete", "save"])
+def test_an_entry_stays_as_it_was_written(entry, change):
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        if change == "update":
+            AuditEntry.objects.update(actor="somebody else")
+        elif change == "delete":
+            AuditEntry.objects.all().delete()
+        else:
+            entry.actor = "somebody else"
+            entry.save()
+    assert AuditEntry.objects.get().actor == "ann"
