@@ -146,10 +146,25 @@ def log_of(stage: Stage, *, before: int | None = None, lines: int = LOG_LINES) -
     left = lines
     for seq, attempt, data in rows.iterator(chunk_size=100):
         if left <= 0:
-            return Log(chunks[::-1], chunks[-1].seq)
+            return Log(_whole_lines(chunks[::-1]), chunks[-1].seq)
         chunks.append(Chunk(seq, attempt, data["text"]))
         left -= data["text"].count("\n") or 1
-    return Log(chunks[::-1], None)
+    return Log(_whole_lines(chunks[::-1]), None)
+
+
+def _whole_lines(chunks: list[Chunk]) -> list[Chunk]:
+    """The same text, a line that came in two pieces put into the later one."""
+    found: list[Chunk] = []
+    rest = ""
+    for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
+        text = rest + chunk.text
+        rest = ""
+        if following is not None and following.attempt == chunk.attempt:
+            text, newline, rest = text.rpartition("\n")
+            text += newline
+        if text:
+            found.append(Chunk(chunk.seq, chunk.attempt, text))
+    return found
 
 
 def whole_log(stage: Stage) -> Iterable[str]:

@@ -171,6 +171,7 @@ def _first_line(text: str) -> str:
 
 def _sentence(text: str, *, upper: bool = True) -> str:
     text = text.strip()
-    if upper and text:
+    # A name of a file or a service stays as it is.
+    if upper and text and text.split()[0].isalpha():
         text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."

@@ -16,7 +16,6 @@ from pathlib import Path
 from croniter import croniter
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q
 
 from . import runs
 from .definition.parse import parse
@@ -43,10 +42,10 @@ class PollError(Exception):
 def poll(now: datetime) -> list[threading.Thread]:
     """Look into every repository whose time has come, each in a thread of its own: one that does not answer must not
     hold up the sweeper. Returns the threads."""
-    due = Q(polled_at=None) | Q(polled_at__lte=now - timedelta(seconds=1) * F("poll_seconds"))
-    rows = Pipeline.objects.filter(due, poll_seconds__gt=0).values_list("pk", "polled_at")[:LOOKS]
+    rows = Pipeline.objects.filter(poll_seconds__gt=0).values_list("pk", "polled_at", "poll_seconds")
+    due = [(pk, seen) for pk, seen, every in rows if seen is None or seen + timedelta(seconds=every) <= now]
     started = []
-    for pk, seen in rows:
+    for pk, seen in sorted(due, key=lambda one: one[1] or datetime.min.replace(tzinfo=UTC)):
         if not _free.acquire(blocking=False):
             break
         # Whoever changes the time looks; a sweeper that is being replaced may still be there.

@@ -24,6 +24,7 @@ from portal import settings
 
 GRACE = 15.0  # seconds to finish after SIGTERM
 STEADY = 10.0  # seconds after which a process counts as started well
+KEEPER_LOOK = 3.0  # seconds between two looks at what keeps the environments
 SLOWEST = 10.0  # seconds between two starts of something that keeps dying
 
 
@@ -105,6 +106,7 @@ class Supervisor:
     stopping: bool = False
     restarting: bool = False
     _lock: IO[str] | None = None
+    _look_at_keeper: float = 0.0
 
     def run(self) -> None:
         self._take_lock()
@@ -118,6 +120,7 @@ class Supervisor:
         announced = False
         while not self.stopping:
             self._keep_going(logs)
+            self._keep_environments()
             if not announced and answers():
                 announced = True
                 self.ready()
@@ -140,6 +143,16 @@ class Supervisor:
         self._lock.truncate(0)
         self._lock.write(json.dumps({"pid": os.getpid()}))
         self._lock.flush()
+
+    def _keep_environments(self) -> None:
+        """What was rolled out goes on, or begins again where everything had been stopped."""
+        from pipelines.executors.rollout import ensure_keeper
+
+        now = time.monotonic()
+        if now < self._look_at_keeper or not any(settings.HOME.glob("environments/*/desired.json")):
+            return
+        self._look_at_keeper = now + KEEPER_LOOK
+        ensure_keeper(settings.HOME, settings.ENVIRONMENT_PORTS, settings.LISTEN)
 
     def _keep_going(self, logs: Path) -> None:
         now = time.monotonic()

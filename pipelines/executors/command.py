@@ -70,7 +70,7 @@ class CommandExecutor:
         values = hashlib.sha256(json.dumps(env, sort_keys=True).encode()).hexdigest()
         where = f"{tree.kind} {tree.name}"
         return Plan(
-            summary=f"run {argv[0]}" + (f" for {spec.environment}" if spec.environment else ""),
+            summary=f"run `{' '.join(argv)}`" + (f" for {spec.environment}" if spec.environment else ""),
             commit=spec.commit,
             kind=spec.kind,
             stage=spec.stage,

@@ -35,9 +35,16 @@ class Changes:
             fields.setdefault("ended_at", self.now)
         if to is State.QUEUED:
             self.queued += 1
+        self._note(stage, fields)
+        self.say(events.StageChanged(state=to, code=code, reason=reason), stage=stage)
+
+    def pass_through(self, stage: int, **fields: Any) -> None:
+        """Change a stage on its way to a state that `advance` is about to decide: nobody needs to see it between."""
+        self._note(stage, {"reason_code": "", "since": self.now, "due_at": None} | fields)
+
+    def _note(self, stage: int, fields: dict[str, Any]) -> None:
         key = tuple(sorted((k, repr(v)) for k, v in fields.items()))
         self._moves.setdefault(key, (fields, []))[1].append(stage)
-        self.say(events.StageChanged(state=to, code=code, reason=reason), stage=stage)
 
     def say(self, payload: events.Payload, *, stage: int | None = None, attempt: int | None = None) -> None:
         self.events.append(events.New(payload, stage, attempt))

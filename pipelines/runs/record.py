@@ -75,10 +75,7 @@ def planned(attempt: int, fence: int, plan: Plan) -> None:
         changes = Changes(run)
         _close(row, State.SUCCEEDED, "", {}, changes)
         digest = plan.digest
-        changes.move(
-            stage.pk, stage.name, stage.state, State.WAITING,
-            code="plan", reason="its plan is made", plan=plan.as_dict(), plan_digest=digest,
-        )  # fmt: skip
+        changes.pass_through(stage.pk, state=State.WAITING, plan=plan.as_dict(), plan_digest=digest)
         changes.say(events.PlanMade(digest=digest, summary=plan.summary), stage=stage.pk, attempt=row.number)
         advance_locked(run, changes)
 
@@ -178,7 +175,7 @@ def _changed(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> N
     """What would be done is not what was approved: its approvals are void, and a new plan is asked for."""
     _close(row, State.CANCELED, result.reason, result.data, changes)
     void_approvals(stage, result.reason)
-    changes.move(stage.pk, stage.name, stage.state, State.WAITING, code="plan", reason=result.reason, plan_digest="")
+    changes.pass_through(stage.pk, state=State.WAITING, plan_digest="")
 
 
 def void_approvals(stage: Stage, reason: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from pipelines.webhooks.install import install_hook
+
 BRANCH = "main"
 AUTHOR = "Devin <devin@burger.example>"
 _NOT_SOURCE = {"var", ".venv", ".git", "build", "node_modules", "test-results"}
@@ -47,9 +49,10 @@ class Repository:
 
     def push(self, hook: str, secret: str) -> None:
         """Push; the repository's hook announces it to the portal, signed."""
-        self._git("push", "--quiet", "origin", BRANCH, cwd=self.checkout, hook=(hook, secret))
+        install_hook(self.bare, url=hook, secret=secret)
+        self._git("push", "--quiet", "origin", BRANCH, cwd=self.checkout)
 
-    def _git(self, *arguments: str, cwd: Path, hook: tuple[str, str] | None = None) -> str:
+    def _git(self, *arguments: str, cwd: Path) -> str:
         name, _, address = AUTHOR.partition(" <")
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -61,8 +64,6 @@ class Repository:
             "GIT_COMMITTER_NAME": name,
             "GIT_COMMITTER_EMAIL": address.rstrip(">"),
         }
-        if hook:
-            env |= {"BURGER_HOOK_URL": hook[0], "BURGER_HOOK_SECRET": hook[1]}
         done = subprocess.run(["git", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"git {arguments[0]} failed in {cwd}: {done.stderr.strip() or done.stdout.strip()}")

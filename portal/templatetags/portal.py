@@ -114,6 +114,13 @@ def short(value: str, length: int = 7) -> SafeString | str:
 
 
 @register.filter
+def brief(value: str) -> str:
+    """A value of a plan, with digests cut to what tells them apart."""
+    cut = re.sub(r"\b(?:sha256:)?([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", value)
+    return cut if len(cut) <= 90 else cut[:89] + "…"
+
+
+@register.filter
 def person(author: str) -> str:
     """ "Ann Lee <ann@example.com>" as people say it."""
     return re.sub(r"\s*<[^>]*>", "", author).strip() or author.strip("<>")

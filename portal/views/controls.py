@@ -67,9 +67,7 @@ def decision(question: Question, user: User, actor: Actor) -> Decision:
     subject = stage_subject(stage, user)
     approve, reject = can(actor, Action.APPROVE, subject), can(actor, Action.REJECT, subject)
     mine = tuple(team for team in question.asked if actor.works_in(team))
-    why_not = "" if approve else approve.reason
-    if user.pk in question.answered:
-        why_not = "You have approved this plan already; a person counts once."
+    why_not = _already(question, user, mine) if approve else approve.reason
     return Decision(
         question=question,
         approve=approve_label(stage),
@@ -78,6 +76,15 @@ def decision(question: Question, user: User, actor: Actor) -> Decision:
         reason_required=bool((stage.definition.get("gate") or {}).get("reason_required")),
         teams=mine if len(mine) > 1 else (),
     )
+
+
+def _already(question: Question, user: User, mine: Sequence[str]) -> str:
+    """Why somebody who may approve need not do so any more, "" when it still counts."""
+    if user.pk in question.answered:
+        return "You have approved this plan already; a person counts once."
+    if not set(mine) & set(question.missing):
+        return f"Your team has approved this plan already; {' and '.join(question.missing)} has not."
+    return ""
 
 
 def approve_label(stage: Stage) -> str:

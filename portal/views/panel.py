@@ -68,7 +68,8 @@ def plan(request: TeamRequest, stage: Stage, seen: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {"plan": stage.plan, "paused": is_paused(stage)}
     found["question"] = stage.progress.get("question")
     if asks(stage):
-        found["decision"] = decision(question_of(stage), request.user, request.actor)
+        question = inbox.with_blocked([question_of(stage)])[0]
+        found["decision"] = decision(question, request.user, request.actor)
         found["seen"] = plans.seen(stage.plan)
     found["differences"] = plans.differences(seen, stage.plan) if seen else []
     return found

@@ -68,11 +68,13 @@ def show(
 ) -> HttpResponse:
     """The whole page with a stage selected: the one named, else the one that matters most now."""
     stages = selectors.stages_of(run)
-    context = header(request, run, stages) | {"graph": getattr(graph, "svg", lambda _: "")(run), "groups": groups(stages)}
     selected = name if any(stage.name == name for stage in stages) else _most_urgent(stages)
+    picture = graph.svg(run, selected)
+    context = header(request, run, stages) | {"graph": picture, "groups": groups(stages), "problem": problem}
+    context["no_graph"] = "" if picture or not stages else graph.why_not(run)
     if selected:
         stage = selectors.get_stage(run, selected)
-        context |= panel.context(request, stage, tab, problem=problem)
+        context |= panel.context(request, stage, tab) | {"problem": problem}
     return render(request, "portal/run.html", context, status=status)
 
 
@@ -96,7 +98,7 @@ def header(request: TeamRequest, run: Run, stages: Sequence[Stage]) -> dict[str,
     have = selectors.have_approved(asking)
     names = team_names(request)
     voted = _voted(request, asking[:1])
-    facts = [_now(request, stage, have.get(stage.pk, {}), names, voted) for stage in stages]
+    facts = [_now(request, stage, have.get(stage.pk, {}), names, voted=voted) for stage in stages]
     elapsed = ((run.ended_at or timezone.now()) - run.created_at).total_seconds()
     return {
         "run": run,
@@ -115,7 +117,7 @@ def _voted(request: TeamRequest, stages: list[Stage]) -> bool:
     return any(request.user.pk in people for people in inbox.who_answered(digests).values())
 
 
-def _now(request: TeamRequest, stage: Stage, have: dict[str, int], names: dict[str, str], voted: bool) -> Now:
+def _now(request: TeamRequest, stage: Stage, have: dict[str, int], names: dict[str, str], *, voted: bool) -> Now:
     asking = stage.state == State.WAITING and stage.reason_code == Reason.APPROVAL
     since = (timezone.now() - stage.since).total_seconds() if stage.since else 0.0
     return Now(
@@ -128,18 +130,21 @@ def _now(request: TeamRequest, stage: Stage, have: dict[str, int], names: dict[s
         asked={names.get(team, team): quorum for team, quorum in asked_teams(stage).items()} if asking else {},
         have={names.get(team, team): count for team, count in have.items()},
         paused=is_paused(stage),
-        verdict=_about_me(request, stage, voted) if asking else "",
+        verdict=_about_me(request, stage, have, voted=voted) if asking else "",
     )
 
 
-def _about_me(request: TeamRequest, stage: Stage, voted: bool) -> str:
+def _about_me(request: TeamRequest, stage: Stage, have: dict[str, int], *, voted: bool) -> str:
     """What the person who looks has to do with a question, "" when nothing."""
     if voted:
         return "You have approved it."
     subject = stage_subject(stage, request.user)
+    missing = [team for team, quorum in asked_teams(stage).items() if have.get(team, 0) < quorum]
+    if not any(request.actor.works_in(team) for team in missing):
+        return ""
     if can(request.actor, Action.APPROVE, subject):
         return "You can approve it."
-    if subject.requested_by_actor and can(request.actor, Action.REJECT, subject):
+    if subject.requested_by_actor:
         what = "pushed this commit" if stage.run.trigger == "push" else "requested this run"
         return f"You {what}, so you cannot."
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.contrib import messages
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import trigger_client_event
@@ -72,9 +72,9 @@ def log(request: TeamRequest, pipeline: str, number: int, name: str) -> HttpResp
 
 @teammate
 @require_safe
-def log_text(request: TeamRequest, pipeline: str, number: int, name: str) -> StreamingHttpResponse:
+def log_text(request: TeamRequest, pipeline: str, number: int, name: str) -> HttpResponse:
     stage = _stage(pipeline, number, name)
-    response = StreamingHttpResponse(selectors.whole_log(stage), content_type="text/plain; charset=utf-8")
+    response = HttpResponse("".join(selectors.whole_log(stage)), content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{pipeline}-{number}-{stage.position}.log"'
     return response
 

@@ -4,8 +4,8 @@
    data-live="/ws/runs/<pipeline>/<number>/"  on one element; data-live-since="<seq>": events already in the page.
    data-live="/ws/portal/"                    on list pages instead: nudges that something changed.
    data-live-status      shows the connection in words; its data-state is live, waiting or off.
-   id="stage-<pk>" or data-live-stage="<pk>"  has class state-<state>. Inside it, where present: a <use> of
-                         #icon-<state>, and [data-live-word] with the state's word. data-members="<pk>:<state> ..." on
+   id="stage-<pk>" or data-live-stage="<pk>"  has class state-<state>. Inside it, where present:
+                         .state use or use.state-icon (#icon-<state>) and [data-live-word] (the state's word). data-members="<pk>:<state> ..." on
                          a node that stands for several stages. data-live-run-state: the same for the run itself.
    data-live-refresh="<keys>" data-live-url="<address>"  its content is fetched again when one of the keys happens:
                          run stage plan decision progress artifact stage:<pk>; on list pages changed, run:<pk> and
@@ -41,7 +41,7 @@
     "omitted", "skipped", "succeeded"];
   const show = (el, state, word) => {
     el.setAttribute("class", [...el.classList].filter((c) => !c.startsWith("state-")).concat(`state-${state}`).join(" "));
-    for (const use of all("use", el)) use.setAttribute("href", `#icon-${state}`);
+    for (const use of all(".state use, use.state-icon", el)) use.setAttribute("href", `#icon-${state}`);
     for (const text of all("[data-live-word]", el)) put(text, word);
     const link = el.querySelector("a[data-name]");
     if (link) link.setAttribute("aria-label", `${link.dataset.name}, ${word}`);

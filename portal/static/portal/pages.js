@@ -34,6 +34,11 @@
     if (!list) return;
     all("[aria-current]", list).forEach((one) => one.removeAttribute("aria-current"));
     link.setAttribute("aria-current", "true");
+    const name = new URL(link.href).searchParams.get("stage");
+    for (const node of all("#graph a")) {
+      const here = new URL(node.href.baseVal, location.href).searchParams.get("stage") === name;
+      node.parentNode.classList.toggle("selected", here);
+    }
   };
   document.addEventListener("htmx:beforeRequest", (event) => { if (event.target.matches(".row-link, [data-stage-link]")) choose(event.target); });
   document.addEventListener("htmx:afterSwap", (event) => {
