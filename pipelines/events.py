@@ -92,11 +92,27 @@ def append(run: int, items: Iterable[New]) -> None:
         return
     Run.objects.filter(pk=run).update(last_seq=F("last_seq") + len(new))
     last = Run.objects.values_list("last_seq", flat=True).get(pk=run)
+    _store(run, last - len(new), new)
+
+
+def append_locked(run: Run, items: Iterable[New], **fields: Any) -> None:
+    """As `append`, for a run whose row the caller has locked and read. `fields` of the run are changed with it, in the
+    same statement."""
+    new = list(items)
+    if new or fields:
+        first = run.last_seq
+        run.last_seq += len(new)
+        Run.objects.filter(pk=run.pk).update(last_seq=run.last_seq, **fields)
+    if new:
+        _store(run.pk, first, new)
+
+
+def _store(run: int, before: int, new: list[New]) -> None:
     now = timezone.now()
     Event.objects.bulk_create(
         Event(
             run_id=run,
-            seq=last - len(new) + i,
+            seq=before + i,
             kind=item.payload.kind,
             stage_id=item.stage,
             attempt=item.attempt,

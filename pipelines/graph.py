@@ -22,8 +22,9 @@ from .models import Run, Stage
 from .states import State
 
 MOST_BOXES, MOST_EDGES = 400, 4000
-WIDTH, HEIGHT = 190, 70  # of a box, in pixels
-TITLE_WIDTH, TITLE_LINES = 21, 2  # in characters, lines
+WIDTH, HEIGHT = 208, 70  # of a box, in pixels
+GAP, ARROW = 36, 7  # between two columns, and what the arrow's head takes of it
+TITLE_WIDTH, TITLE_LINES = 20, 2  # in characters, lines
 OWNER_WIDTH = 11
 
 # What a box that stands for several stages shows: the first of these that one of them is in. live.js has the same.
@@ -119,10 +120,10 @@ def _grouped(graph: dag.Graph, definitions: Sequence[dict[str, Any]], name: Call
 def source(boxes: Sequence[Box]) -> graphviz.Digraph:
     """The shape alone: boxes n0, n1, ... of one size, and what leads from one to another."""
     drawing = graphviz.Digraph(
-        graph_attr={"rankdir": "LR", "nodesep": "0.25", "ranksep": "0.5", "margin": "0", "pad": "0.1"},
+        graph_attr={"rankdir": "LR", "nodesep": "0.25", "ranksep": f"{GAP / 72:.3f}", "margin": "0", "pad": "0.1"},
         node_attr={"shape": "box", "fixedsize": "true", "label": ""}
         | {"width": f"{WIDTH / 72:.3f}", "height": f"{HEIGHT / 72:.3f}"},
-        edge_attr={"arrowsize": "0.7"},
+        edge_attr={"arrowsize": "0.7", "tailport": "e", "headport": "w"},
     )
     for number in range(len(boxes)):
         drawing.node(f"n{number}")
@@ -153,7 +154,7 @@ def _draw(run: Run, boxes: Sequence[Box], placed: layout.Layout, now: Sequence[N
     edges = format_html_join(
         "",
         '<path class="edge{}" d="{}" marker-end="url(#edge-end)"/>',
-        ((" on-exit" if edge.head in on_exit else "", edge.path) for edge in placed.edges),
+        ((" on-exit" if edge.head in on_exit else "", _path(edge, placed)) for edge in placed.edges),
     )
     nodes = format_html_join(
         "",
@@ -174,6 +175,16 @@ def _draw(run: Run, boxes: Sequence[Box], placed: layout.Layout, now: Sequence[N
     )
 
 
+def _path(edge: layout.Edge, placed: layout.Layout) -> str:
+    """Neighbours are joined by an even curve; where others stand between, Graphviz knows the way around them."""
+    (left, top), (right, bottom) = placed.centers[edge.tail], placed.centers[edge.head]
+    begin, end = left + WIDTH / 2, right - WIDTH / 2 - ARROW
+    if not 0 < end - begin < GAP:
+        return edge.path
+    middle = (begin + end) / 2
+    return f"M{begin:.1f},{top:.1f}C{middle:.1f},{top:.1f} {middle:.1f},{bottom:.1f} {end:.1f},{bottom:.1f}"
+
+
 def _node(box: Box, members: Sequence[Now], center: tuple[float, float], selected: str) -> SafeString:
     definition = box.definition
     state, word = _shown(members)
@@ -186,7 +197,9 @@ def _node(box: Box, members: Sequence[Now], center: tuple[float, float], selecte
         'aria-label="{name}, {word}"><title>{about}</title>'
         '<rect class="box" width="{width}" height="{height}" rx="10"/>{gate}'
         '<rect class="team-mark" x="9" y="12" width="3" height="{mark}" rx="1.5"/>'
-        '<use class="state-icon" href="#icon-{state}" x="20" y="11" width="16" height="16"/>{lines}'
+        # It turns around the origin, so that is put into its middle.
+        '<g transform="translate(28 20)"><use class="state-icon" href="#icon-{state}" x="-8" y="-8" width="16" '
+        'height="16"/></g>{lines}'
         '<text class="owner" x="20" y="{below}">{owner}</text>'
         '<text class="word" data-live-word="" x="{right}" y="{below}" text-anchor="end">{word}</text></a></g>',
         identity=_identity(members),

@@ -133,7 +133,8 @@ def read(svg: bytes) -> Layout:
 
 
 def _node(name: str) -> int:
-    return int(name.removeprefix("n"))
+    """The number in `n3`, or in `n3:e`, the right side of that box."""
+    return int(name.partition(":")[0].removeprefix("n"))
 
 
 def _points(element: ElementTree.Element | None, attribute: str, dx: float, dy: float) -> list[tuple[float, float]]:

@@ -156,10 +156,10 @@ def _whole_lines(chunks: list[Chunk]) -> list[Chunk]:
     """The same text, a line that came in two pieces put into the later one."""
     found: list[Chunk] = []
     rest = ""
-    for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
+    for number, chunk in enumerate(chunks, start=1):
         text = rest + chunk.text
         rest = ""
-        if following is not None and following.attempt == chunk.attempt:
+        if number < len(chunks) and chunks[number].attempt == chunk.attempt:
             text, newline, rest = text.rpartition("\n")
             text += newline
         if text:

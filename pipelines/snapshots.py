@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -86,10 +87,13 @@ def _condition(text: str) -> dag.When:
     return lambda context: evaluate_when(parsed, context)
 
 
-def load(run: Run, now: datetime) -> Loaded:
-    """Read the run's stages and what they wait for. `run` must be locked."""
+def load(run: Run, now: datetime, complete: Callable[[int, Row], None]) -> Loaded:
+    """Read the run's stages and what they wait for. `run` must be locked. `complete` is given each row with its key,
+    to put in what has changed about it and is not written yet."""
     graph, definitions = graph_of(run)
     rows = [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
+    for row in rows:
+        complete(row.id, row)
     environments = _environments(run, graph, rows)
     frozen, ends = _frozen(environments, now)
     snapshot = dag.Snapshot(

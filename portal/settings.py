@@ -140,7 +140,7 @@ TIME_ZONE = env.str("BURGER_TIME_ZONE", default="UTC")
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = HOME / "static"
+STATIC_ROOT = env.str("BURGER_STATIC_ROOT", default="") or None  # for `collectstatic`, where another server serves them
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 

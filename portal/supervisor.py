@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from pipelines.engines import environments
 from portal import settings
 
 GRACE = 15.0  # seconds to finish after SIGTERM
@@ -85,16 +86,21 @@ def run_folder() -> Path:
 
 
 def check_ports() -> None:
-    """Raises StartError naming the port that somebody else has."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.LISTEN, settings.PORT_BASE))
-        except OSError as error:
-            raise StartError(
-                f"Port {settings.PORT_BASE} on {settings.LISTEN} cannot be used: {error.strerror}. Stop what uses it, "
-                "or set BURGER_PORT_BASE to another number (the portal takes it, the environments the next ones)."
-            ) from None
+    """Raises StartError naming the port that somebody else has, and what it is wanted for."""
+    wanted = {"the portal": settings.PORT_BASE}
+    if not environments.are_kept(settings.HOME):
+        wanted |= settings.ENVIRONMENT_PORTS
+    for what, port in wanted.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.LISTEN, port))
+            except OSError as error:
+                raise StartError(
+                    f"Port {port} on {settings.LISTEN}, wanted for {what}, cannot be used: {error.strerror}. Stop what "
+                    "uses it, or set BURGER_PORT_BASE to another number (the portal takes it, the environments the "
+                    "next ones)."
+                ) from None
 
 
 @dataclass
@@ -129,6 +135,8 @@ class Supervisor:
                 self._end_children()
             time.sleep(0.2)
         self._end_children()
+        if self._lock is not None:
+            self._lock.close()
 
     def _take_lock(self) -> None:
         """One supervisor for each home. Raises StartError."""
@@ -146,13 +154,14 @@ class Supervisor:
 
     def _keep_environments(self) -> None:
         """What was rolled out goes on, or begins again where everything had been stopped."""
-        from pipelines.executors.rollout import ensure_keeper
-
         now = time.monotonic()
         if now < self._look_at_keeper or not any(settings.HOME.glob("environments/*/desired.json")):
             return
         self._look_at_keeper = now + KEEPER_LOOK
-        ensure_keeper(settings.HOME, settings.ENVIRONMENT_PORTS, settings.LISTEN)
+        try:
+            environments.keep(settings.HOME, settings.ENVIRONMENT_PORTS, settings.LISTEN)
+        except Exception as error:  # the portal goes on, and tries again
+            print(f"What was rolled out cannot be kept going: {error}", file=sys.stderr, flush=True)
 
     def _keep_going(self, logs: Path) -> None:
         now = time.monotonic()
@@ -212,12 +221,10 @@ def running() -> int | None:
 
 def stop() -> bool:
     """Stop this home's supervisor with its children, then what the environments run. False if nothing ran."""
-    from pipelines.executors.rollout import stop_keeper
-
     pid = running()
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE + 5
         while running() is not None and time.monotonic() < deadline:
             time.sleep(0.1)
-    return stop_keeper(settings.HOME) or pid is not None
+    return environments.stop(settings.HOME) or pid is not None

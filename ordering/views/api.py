@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from ordering import conf, orders, selectors
 from ordering.models import MenuItem, Order
@@ -31,7 +31,7 @@ class BadRequestError(Exception):
         self.code = code
 
 
-@require_GET
+@require_safe
 def menu(_request: HttpRequest) -> JsonResponse:
     """{"currency", "categories": [{"slug", "name", "items": [...]}]}; prices are in minor units."""
     categories = [
@@ -66,7 +66,7 @@ def place(request: HttpRequest) -> JsonResponse:
     return response
 
 
-@require_GET
+@require_safe
 def order(_request: HttpRequest, token: str) -> JsonResponse:
     """The receipt, with "status", "status_since" and "history"."""
     found = selectors.order_by_token(token)

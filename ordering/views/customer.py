@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import condition, require_GET, require_POST
+from django.views.decorators.http import condition, require_POST, require_safe
 
 from ordering import cart as carts
 from ordering import conf, selectors
@@ -73,12 +73,12 @@ def cart_context(cart: Cart) -> dict:
     }
 
 
-@require_GET
+@require_safe
 def menu(request: HttpRequest) -> HttpResponse:
     return _menu_page(request, carts.load(request))
 
 
-@require_GET
+@require_safe
 def cart(request: HttpRequest) -> HttpResponse:
     return _cart_page(request, carts.load(request))
 
@@ -152,7 +152,7 @@ def _menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpRes
     return render_shop(request, "ordering/menu.html", context, status=_status(problem))
 
 
-@require_GET
+@require_safe
 def order(request: HttpRequest, token: str) -> HttpResponse:
     found = selectors.order_by_token(token)
     if found is None:
@@ -166,7 +166,7 @@ def _revision(_request: HttpRequest, token: str) -> str | None:
     return None if found is None else f'"{found}-{conf.release()}"'
 
 
-@require_GET
+@require_safe
 @condition(etag_func=_revision)
 def order_status(request: HttpRequest, token: str) -> HttpResponse:
     """The part of the order's page that changes, for its script; 304 while nothing has."""

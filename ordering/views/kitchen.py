@@ -8,7 +8,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import conditional_page, require_GET, require_http_methods, require_POST
+from django.views.decorators.http import conditional_page, require_http_methods, require_POST, require_safe
 
 from ordering import orders, selectors
 from ordering.access import actor_of, kitchen_only
@@ -17,13 +17,13 @@ from ordering.render import render_shop
 from ordering.wishes import clean_text
 
 
-@require_GET
+@require_safe
 @kitchen_only
 def board(request: HttpRequest) -> HttpResponse:
     return render_shop(request, "ordering/kitchen.html", _board())
 
 
-@require_GET
+@require_safe
 @conditional_page
 @kitchen_only
 def board_fragment(request: HttpRequest) -> HttpResponse:

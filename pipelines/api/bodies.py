@@ -153,13 +153,15 @@ class Paging(Body):
 
 
 class RunFilter(Paging):
-    pipeline = serializers.CharField(max_length=39, default="")
-    state = serializers.ChoiceField(sorted(RunState), default="")
+    pipeline = serializers.CharField(max_length=39, default="", allow_blank=True)
+    state = serializers.ChoiceField(sorted(RunState), default="", allow_blank=True)
 
 
 class AuditFilter(Paging):
-    target = serializers.CharField(max_length=200, default="", help_text="The beginning of one, such as run:demo/.")
-    actor = serializers.CharField(max_length=150, default="")
+    target = serializers.CharField(
+        max_length=200, default="", allow_blank=True, help_text="The beginning of one, such as run:demo/."
+    )
+    actor = serializers.CharField(max_length=150, default="", allow_blank=True)
 
 
 class Since(Body):
@@ -168,7 +170,9 @@ class Since(Body):
 
 
 class EventFilter(Since):
-    kinds = serializers.CharField(max_length=200, default="", help_text="Some of them, with commas between.")
+    kinds = serializers.CharField(
+        max_length=200, default="", allow_blank=True, help_text="Some of them, with commas between."
+    )
 
 
 class LogFilter(Since):

@@ -19,7 +19,7 @@ def person(request: Request) -> tuple[User, Actor]:
     user = request.user
     assert isinstance(user, User)  # noqa: S101 MemberOfATeam has made sure of it
     found = getattr(request, "_actor", None) or user.as_actor()
-    request._actor = found
+    request._actor = found  # type: ignore[attr-defined]
     return user, found
 
 

@@ -163,7 +163,7 @@ class Event(Shape):
     kind = s.CharField()
     stage = s.CharField(allow_null=True)
     attempt = s.IntegerField(allow_null=True)
-    data = s.JSONField()
+    data = s.JSONField()  # type: ignore[assignment]
     at = _time()
 
 
@@ -304,7 +304,7 @@ class AuditEntry(Shape):
     target = s.CharField()
     allowed = s.BooleanField()
     reason = s.CharField()
-    data = s.JSONField()
+    data = s.JSONField()  # type: ignore[assignment]
 
 
 class Token(Shape):
@@ -327,7 +327,7 @@ class Health(Shape):
 
 class Wrong(Shape):
     detail = s.CharField()
-    fields = s.DictField(child=s.ListField(child=s.CharField()), required=False)
+    fields = s.DictField(child=s.ListField(child=s.CharField()), required=False)  # type: ignore[assignment]
 
 
 def page_of(shape: type[Shape]) -> Shape:

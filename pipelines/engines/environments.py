@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,18 @@ def releases(name: str) -> list[dict[str, Any]]:
         return rollout.releases(Path(settings.HOME), name)
     except (OSError, ValueError):
         return []
+
+
+def are_kept(home: Path) -> bool:
+    """Whether the keeper of what was rolled out runs."""
+    return rollout.keeper(home) is not None
+
+
+def keep(home: Path, ports: Mapping[str, int], listen: str) -> None:
+    """See that what was rolled out goes on, or begins again where everything had been stopped."""
+    rollout.ensure_keeper(home, ports, listen)
+
+
+def stop(home: Path) -> bool:
+    """Stop all that was rolled out; False if nothing ran. `keep` brings it back as it was."""
+    return rollout.stop_keeper(home)

@@ -17,7 +17,11 @@ from .changes import Changes
 
 def lock(run: int) -> Run:
     """The run's row, locked until the transaction ends. Every change of a run starts here."""
-    return Run.objects.select_for_update(of=("self",)).select_related("pipeline").get(pk=run)
+    return lock_where(pk=run)
+
+
+def lock_where(**fields: object) -> Run:
+    return Run.objects.select_for_update(of=("self",)).select_related("pipeline").get(**fields)
 
 
 def advance(run: int) -> None:
@@ -29,13 +33,18 @@ def advance(run: int) -> None:
 
 def advance_locked(run: Run, changes: Changes) -> None:
     """As `advance`, within a transaction that holds the run's lock, saving `changes` too."""
+    take_on(run, changes)
     changes.save()
-    loaded = snapshots.load(run, changes.now)
+
+
+def take_on(run: Run, changes: Changes) -> snapshots.Loaded:
+    """Add to `changes`, not saved yet, what follows from them; returns the run as it is then."""
+    loaded = snapshots.load(run, changes.now, changes.show)
     for decision in dag.decide(loaded.snapshot):
         _APPLY[decision.do](loaded, changes, decision)
     _release_locks(loaded)
     _set_run_state(loaded, changes)
-    changes.save()
+    return loaded
 
 
 def _move(
@@ -45,7 +54,7 @@ def _move(
     row = loaded.rows[decision.position]
     name = loaded.graph.nodes[decision.position].name
     changes.move(row.id, name, row.state, to, code=code, reason=reason, due_at=due_at)
-    row.state, row.reason_code = to, code
+    changes.show(row.id, row)
 
 
 def _plan(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
@@ -178,7 +187,4 @@ def _set_run_state(loaded: snapshots.Loaded, changes: Changes) -> None:
     state = dag.run_state(loaded.graph, [row.state for row in loaded.rows], run.stopping)
     if state == run.state:
         return
-    run.state = state
-    run.ended_at = changes.now if state in RUN_ENDED else None
-    run.save(update_fields=["state", "ended_at"])
-    changes.say(events.RunChanged(state=state, reason=run.reason))
+    changes.move_run(state, ended_at=changes.now if state in RUN_ENDED else None)

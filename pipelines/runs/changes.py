@@ -16,18 +16,21 @@ _CHUNK = 500  # keys in one statement
 
 
 class Changes:
-    """Stages that move alike are written by one statement, however many they are."""
+    """Nothing is written before `save`. A stage that moves twice is written once, with both events; stages that move
+    alike are written by one statement, however many they are. `run` must be locked, and read since."""
 
     def __init__(self, run: Run, now: datetime | None = None) -> None:
         self.run = run
         self.now = now or timezone.now()
         self.events: list[events.New] = []
         self.queued = 0
-        self._moves: dict[Hashable, tuple[dict[str, Any], list[int]]] = {}
+        self._stages: dict[int, dict[str, Any]] = {}
+        self._run: dict[str, Any] = {}
 
     def move(
-        self, stage: int, name: str, old: str, to: State, *, code: str = "", reason: str = "", **fields: Any
-    ) -> None:
+        self, stage: int, name: str, old: str, to: State, *, code: str = "", reason: str = "",
+        attempt: int | None = None, **fields: Any,
+    ) -> None:  # fmt: skip
         """Change a stage's state, with the event that says so. Raises IllegalTransition."""
         check(name, old, to)
         fields = {"state": to, "reason_code": code, "reason": reason, "since": self.now, "due_at": None} | fields
@@ -35,28 +38,35 @@ class Changes:
             fields.setdefault("ended_at", self.now)
         if to is State.QUEUED:
             self.queued += 1
-        self._note(stage, fields)
-        self.say(events.StageChanged(state=to, code=code, reason=reason), stage=stage)
+        self._stages.setdefault(stage, {}).update(fields)
+        self.say(events.StageChanged(state=to, code=code, reason=reason), stage=stage, attempt=attempt)
 
-    def pass_through(self, stage: int, **fields: Any) -> None:
-        """Change a stage on its way to a state that `advance` is about to decide: nobody needs to see it between."""
-        self._note(stage, {"reason_code": "", "since": self.now, "due_at": None} | fields)
-
-    def _note(self, stage: int, fields: dict[str, Any]) -> None:
-        key = tuple(sorted((k, repr(v)) for k, v in fields.items()))
-        self._moves.setdefault(key, (fields, []))[1].append(stage)
+    def move_run(self, state: str, *, ended_at: datetime | None) -> None:
+        """Change the run's state, with the event that says so."""
+        self.run.state, self.run.ended_at = state, ended_at
+        self._run |= {"state": state, "ended_at": ended_at}
+        self.say(events.RunChanged(state=state, reason=self.run.reason))
 
     def say(self, payload: events.Payload, *, stage: int | None = None, attempt: int | None = None) -> None:
         self.events.append(events.New(payload, stage, attempt))
 
+    def show(self, stage: int, row: object) -> None:
+        """Give `row`, as it was read, what has changed about the stage since and is not written yet."""
+        for name, value in self._stages.get(stage, {}).items():
+            if hasattr(row, name):
+                setattr(row, name, value)
+
     def save(self) -> None:
         """Write the moves and the events, and wake as many workers as there is new work for."""
-        for fields, stages in self._moves.values():
+        alike: dict[Hashable, tuple[dict[str, Any], list[int]]] = {}
+        for stage, fields in self._stages.items():
+            key = tuple(sorted((k, repr(v)) for k, v in fields.items()))
+            alike.setdefault(key, (fields, []))[1].append(stage)
+        for fields, stages in alike.values():
             for start in range(0, len(stages), _CHUNK):
                 Stage.objects.filter(pk__in=stages[start : start + _CHUNK]).update(**fields)
-        self._moves.clear()
-        events.append(self.run.pk, self.events)
-        self.events = []
+        events.append_locked(self.run, self.events, **self._run)
+        self._stages, self._run, self.events = {}, {}, []
         if self.queued and self.run.engine == "local":
             wake.workers(self.queued)
         self.queued = 0

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 
 from .. import dag, events
 from ..executors.base import Artifact, Outcome, Plan, Progress
 from ..models import Approval, Attempt, Environment, Release, Run, Stage
+from ..snapshots import Loaded
 from ..states import Reason, State
 from . import accept
-from .advance import advance_locked, lock
+from .advance import advance_locked, lock_where, take_on
 from .changes import Changes
 from .errors import StaleResult
 from .questions import question
 
+T = TypeVar("T")
+Then = Callable[[Loaded, Changes], T | None]
 ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
 
 
 def _hold(attempt: int, fence: int) -> tuple[Attempt, Stage, Run]:
     """Lock the run and make sure that the attempt is still the caller's."""
-    run = lock(Stage.objects.values_list("run", flat=True).get(attempts=attempt))
+    run = lock_where(stages__attempts=attempt)
     row = Attempt.objects.select_related("stage").get(pk=attempt)
     if not row.open or row.fence != fence:
         raise StaleResult(
@@ -80,13 +83,16 @@ def planned(attempt: int, fence: int, plan: Plan) -> None:
         advance_locked(run, changes)
 
 
-def outcome(attempt: int, fence: int, result: Outcome) -> None:
-    """Record how an attempt ended, or what it waits for, and take the run on from there."""
+def outcome(attempt: int, fence: int, result: Outcome, then: Then[T] = lambda *_: None) -> T | None:
+    """Record how an attempt ended, or what it waits for, and take the run on from there. `then` is called in the same
+    transaction, with the run as it is then and changes to add to; what it returns is returned."""
     with transaction.atomic():
         row, stage, run = _hold(attempt, fence)
         changes = Changes(run)
         _RECORD[result.state](row, stage, result, changes)
-        advance_locked(run, changes)
+        more = then(take_on(run, changes), changes)
+        changes.save()
+        return more
 
 
 def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
@@ -223,8 +229,10 @@ def unknowable(attempt: int, fence: int, reason: str) -> None:
 
 def _keep_release(stage: Stage) -> None:
     """Remember what a rollout brought to its environment, and what a promotion declared good."""
+    if not stage.environment:
+        return
     releases = [a for a in _current_artifacts(stage) if a["kind"] == "release"]
-    if not stage.environment or not releases:
+    if not releases:
         return
     environment = Environment.objects.filter(pipeline=stage.run.pipeline_id, name=stage.environment).first()
     if environment is None:

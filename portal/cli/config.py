@@ -27,21 +27,23 @@ class Config:
         """Raises CommandError when it is not known where the portal is."""
         from .client import Client
 
-        url = self.url or os.environ.get("BURGER_URL", "") or self.demo.get("url", "")
+        known = self.demo.get("url", "")
+        url = self.url or os.environ.get("BURGER_URL", "") or known
         if not url:
             raise CommandError(
                 "Where is the portal? Say --url, or set BURGER_URL and BURGER_TOKEN, or start here after `make demo`."
             )
-        return Client(url, self._token())
+        return Client(url, self._token(url.rstrip("/") == known))
 
-    def _token(self) -> str:
+    def _token(self, is_demo: bool) -> str:
+        """The demo's tokens are sent to the demo alone."""
         if self.token:
             return self.token
-        tokens = self.demo.get("tokens", {})
+        tokens = self.demo.get("tokens", {}) if is_demo else {}
         if self.person:
             if self.person not in tokens:
                 known = ", ".join(tokens) or "nobody"
-                raise CommandError(f"{demo_file()} holds no token of {self.person}; it knows {known}.")
+                raise CommandError(f"{demo_file()} holds no token of {self.person} for this portal; it knows {known}.")
             return str(tokens[self.person])
         if given := os.environ.get("BURGER_TOKEN"):
             return given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,11 @@ token = typer.Typer(help="Make, list and revoke your own tokens.", no_args_is_he
 
 
 def register(app: typer.Typer) -> None:
-    for name, command in {
+    commands: dict[str, Callable[..., None]] = {
         "lint": lint, "schema": schema, "pipelines": pipelines, "environments": environments, "rollback": rollback,
         "audit": audit, "me": me, "hook": hook,
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, command in commands.items():
         app.command(name)(command)
     app.add_typer(token, name="token")
 

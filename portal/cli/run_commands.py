@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -14,10 +15,11 @@ START_TIME = 30.0  # seconds that a worker may take to fetch a commit
 
 
 def register(app: typer.Typer) -> None:
-    for name, command in {
+    commands: dict[str, Callable[..., None]] = {
         "runs": runs, "run": run, "show": show_run, "follow": follow_run, "cancel": cancel, "terminate": terminate,
         "rerun": rerun, "retry-failed": retry_failed,
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, command in commands.items():
         app.command(name)(command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,10 +21,11 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def register(app: typer.Typer) -> None:
-    for name, command in {
+    commands: dict[str, Callable[..., None]] = {
         "log": log, "plan": plan, "inbox": inbox, "approve": approve, "reject": reject, "retry": retry, "skip": skip,
         "promote": promote, "promote-full": promote_full, "abort": abort, "override-freeze": override_freeze,
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, command in commands.items():
         app.command(name)(command)
 
 

@@ -76,6 +76,11 @@ def exact(moment: datetime) -> str:
     return f"{date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
 
 
+@register.filter
+def iso_exact(text: str) -> str:
+    return exact(datetime.fromisoformat(text))
+
+
 @register.simple_tag
 def duration(start: datetime | None, end: datetime | None = None) -> SafeString | str:
     """How long something took, or has been going on, which ticks."""

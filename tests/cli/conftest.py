@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from portal.cli import app
 from tests.api.site import Site, eventually, serve
 
 BURGER = Path(sys.executable).with_name("burger")
-Burger = Callable[..., subprocess.CompletedProcess[str]]
+Burger = Callable[..., "Done"]
 
 
 @pytest.fixture(scope="session")
@@ -27,16 +30,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
-def burger(site: Site) -> Burger:
-    """`burger("runs", user="olga")` runs the command as that person and returns what became of it."""
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
-    def run(*arguments: str, user: str = "ann", say: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        known = {"BURGER_URL": site.url, "BURGER_TOKEN": site.tokens.get(user, ""), "COLUMNS": "200"}
-        return subprocess.run(
-            [BURGER, *arguments], env=site.environment | known | environment, cwd=site.home, input=say,
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+
+@pytest.fixture
+def burger(site: Site, monkeypatch: pytest.MonkeyPatch) -> Burger:
+    """`burger("runs", user="olga")` runs the command as that person, in this process, which is much quicker, and tells
+    what became of it. Its input is no terminal."""
+
+    def run(*arguments: str, user: str = "ann", say: str = "", **environment: str) -> Done:
+        known = {"BURGER_URL": site.url, "BURGER_TOKEN": site.tokens.get(user, "none"), "COLUMNS": "200"}
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch:
+            for name, value in (known | environment).items():
+                patch.setenv(name, value)
+            patch.setenv("BURGER_HOME", environment.get("BURGER_HOME", str(site.home / "var")))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(say.encode())))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = app.run(arguments)
+        return Done(status, out.getvalue(), err.getvalue())
 
     return run
 

@@ -71,7 +71,7 @@ def test_a_run_is_started_shown_listed_and_approved_with_the_plan_that_was_shown
     assert digest in first.stdout
     assert burger("approve", f"{waiting}/ship", "--yes", user="pete").returncode == 0
     ended = burger("follow", waiting)
-    assert (ended.returncode, ended.stdout.splitlines()[-1][:30]) == (0, f"Run {waiting}: ✓ succeeded. "[:30])
+    assert (ended.returncode, f"Run {waiting}: ✓ succeeded. All done" in ended.stdout) == (0, True)
     assert "olga approve ship for ops: fine" in ended.stdout
 
 
@@ -171,7 +171,7 @@ def test_what_is_refused_says_why_and_ends_with_4(site, burger, waiting):
         (("retry", f"{waiting}/after"), "ann", "only a stage that has ended"),
         (("abort", f"{waiting}/ship"), "olga", "no rollout under way"),
         (("runs",), "eve", "in no team"),
-        (("runs",), "nobody", "credentials"),
+        (("runs",), "nobody", "Invalid token"),
         (("hook", "demo", "--repository", "."), "ann", "secret"),
     ):
         done = burger(*arguments, user=user)

@@ -49,8 +49,11 @@ def gate(**changes):
             "The plan of “Ship” is being made.",
         ),
         (
-            {"state": "waiting", "stages": [Now("Ship", "waiting", "lock", "run #3 is changing production", seconds=61)]},
-            "“Ship” has waited 1 min. Run #3 is changing production.",
+            {
+                "state": "waiting",
+                "stages": [Now("Ship", "waiting", "lock", "run #3 holds it", seconds=61)],
+            },
+            "“Ship” has waited 1 min. Run #3 holds it.",
         ),
         (
             {"state": "running", "stages": [Now("Ship", "unknown", "lost", seconds=8)]},
@@ -62,8 +65,11 @@ def gate(**changes):
         ),
         ({"state": "running", "stages": [Now("Build", "queued")]}, "“Build” waits for a free worker."),
         (
-            {"state": "running", "stages": [Now("Build", "queued", "retry", "attempt 1 error: no disk; next one in 2 s")]},
-            "“Build” will be tried again: attempt 1 error: no disk; next one in 2 s.",
+            {
+                "state": "running",
+                "stages": [Now("Build", "queued", "retry", "attempt 1 error: no disk")],
+            },
+            "“Build” will be tried again: attempt 1 error: no disk.",
         ),
         (
             {"state": "succeeded", "elapsed": 247, "stages": [Now("A", "succeeded"), Now("B", "skipped")]},

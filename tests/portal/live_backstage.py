@@ -1,4 +1,4 @@
-"""A process of its own beside the web process, as a worker is: told by lines of JSON on stdin, it answers each on stdout.
+"""A process beside the web process, as a worker is: told what to do by lines of JSON, it answers each with one.
 
 Run with BURGER_HOME set. Each line is [function, {arguments}]; the answer is the function's result.
 """
@@ -20,7 +20,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
 from pipelines import events  # noqa: E402
-from pipelines.models import Event, Pipeline, Run  # noqa: E402
+from pipelines.models import Event, Pipeline, Run, Stage  # noqa: E402
 from teams.models import Membership, Team, User  # noqa: E402
 
 
@@ -62,6 +62,25 @@ def run() -> tuple[int, int]:
     return made.pk, made.number
 
 
+def stage(run: int, name: str) -> int:
+    position = Stage.objects.filter(run=run).count()
+    made = Stage.objects.create(run_id=run, position=position, name=name, kind="noop", owner="dev", definition={})
+    return made.pk
+
+
+def move(run: int, stage: int, state: str, code: str = "") -> None:
+    with transaction.atomic():
+        Stage.objects.filter(pk=stage).update(state=state)
+        events.append(run, [events.New(events.StageChanged(state=state, code=code), stage)])
+
+
+def write(run: int, stage: int, lines: list[str]) -> None:
+    """Each line in a transaction of its own."""
+    for line in lines:
+        with transaction.atomic():
+            events.append(run, [events.New(events.LogWritten(text=line), stage, 1)])
+
+
 def append(run: int, count: int, size: int = 40, every: float = 0.0, together: int = 1, kind: str = "log") -> int:
     """`count` events, `together` in one transaction, one transaction each `every` seconds. Each text starts with the
     time when its transaction began. Returns the last number."""
@@ -86,7 +105,8 @@ def end(run: int) -> None:
 
 
 ACTS: dict[str, Any] = {
-    act.__name__: act for act in (migrate, person, sign_out, remove_from_teams, run, append, stored, end)
+    act.__name__: act
+    for act in (migrate, person, sign_out, remove_from_teams, run, stage, move, write, append, stored, end)
 }
 
 if __name__ == "__main__":

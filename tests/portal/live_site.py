@@ -21,7 +21,7 @@ BACKSTAGE = Path(__file__).with_name("live_backstage.py")
 
 
 class Backstage:
-    """One worker process. `backstage.append(run=1, count=2)` waits for the answer; `begin` and `answer` do it in two."""
+    """One worker process. `backstage.append(run=1, count=2)` waits for the answer; `begin` and `answer` do not."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.process = subprocess.Popen(

@@ -10,9 +10,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from pipelines import events
 from pipelines.models import Attempt, Run, Stage
 from pipelines.runs.advance import lock
+from pipelines.runs.changes import Changes
+from pipelines.snapshots import Loaded
 from pipelines.states import RunState, State
 
 LOOK_AT = 8  # candidates at a time; others are tried by those who lost these
@@ -52,18 +53,38 @@ def next_attempt(worker: str) -> Claimed | None:
 
 def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
     with transaction.atomic():
-        locked = lock(run)
+        changes = Changes(lock(run), now)
         row = Stage.objects.get(pk=stage)
-        lost = row.state == State.UNKNOWN and row.reason_code == "lost"
-        if not (row.state == State.QUEUED or lost) or (row.due_at and row.due_at > now):
+        if not (row.state == State.QUEUED or _is_lost(row)) or (row.due_at and row.due_at > now):
             return None
-        attempt = _open_attempt(row, worker, now, after_a_loss=lost)
-        _run_it(row, locked, attempt, now)
-        row.run = locked
-        return Claimed(
-            attempt.pk, attempt.fence, attempt.key, attempt.number, attempt.phase, row, locked, lost,
-            attempt.started_at,
-        )  # fmt: skip
+        claimed = _take(row, worker, changes)
+        changes.save()
+        return claimed
+
+
+def claim_next(loaded: Loaded, changes: Changes, worker: str) -> Claimed | None:
+    """Claim the first stage that is ready in a run that is locked anyway, in its transaction."""
+    for row in loaded.rows:
+        if row.state == State.QUEUED and (row.due_at is None or row.due_at <= changes.now):
+            stage = Stage.objects.get(pk=row.id)
+            changes.show(row.id, stage)
+            return _take(stage, worker, changes)
+    return None
+
+
+def _is_lost(stage: Stage) -> bool:
+    return stage.state == State.UNKNOWN and stage.reason_code == "lost"
+
+
+def _take(stage: Stage, worker: str, changes: Changes) -> Claimed:
+    lost = _is_lost(stage)
+    attempt = _open_attempt(stage, worker, changes.now, after_a_loss=lost)
+    _run_it(stage, attempt, changes)
+    stage.run = changes.run
+    return Claimed(
+        attempt.pk, attempt.fence, attempt.key, attempt.number, attempt.phase, stage, changes.run, lost,
+        attempt.started_at,
+    )  # fmt: skip
 
 
 def _open_attempt(stage: Stage, worker: str, now: datetime, *, after_a_loss: bool) -> Attempt:
@@ -88,17 +109,14 @@ def _open_attempt(stage: Stage, worker: str, now: datetime, *, after_a_loss: boo
     )  # fmt: skip
 
 
-def _run_it(stage: Stage, run: Run, attempt: Attempt, now: datetime) -> None:
+def _run_it(stage: Stage, attempt: Attempt, changes: Changes) -> None:
     planning = attempt.phase == Attempt.Phase.PLAN
     old = stage.reason if stage.stop_requested else ""
-    stage.state, stage.reason_code, stage.since, stage.due_at = State.RUNNING, "plan" if planning else "", now, None
-    stage.reason = "its plan is being made" if planning else old
-    stage.attempts_made = attempt.number
-    stage.started_at = stage.started_at or (None if planning else now)
-    stage.save(update_fields=["state", "reason_code", "reason", "since", "due_at", "attempts_made", "started_at"])
-    news = [events.New(events.StageChanged(stage.state, stage.reason_code, stage.reason), stage.pk, attempt.number)]
-    if run.state != RunState.RUNNING:
-        run.state = RunState.RUNNING
-        run.save(update_fields=["state"])
-        news.append(events.New(events.RunChanged(run.state)))
-    events.append(run.pk, news)
+    changes.move(
+        stage.pk, stage.name, stage.state, State.RUNNING, attempt=attempt.number,
+        code="plan" if planning else "", reason="its plan is being made" if planning else old,
+        attempts_made=attempt.number, started_at=stage.started_at or (None if planning else changes.now),
+    )  # fmt: skip
+    changes.show(stage.pk, stage)
+    if changes.run.state != RunState.RUNNING:
+        changes.move_run(RunState.RUNNING, ended_at=changes.run.ended_at)

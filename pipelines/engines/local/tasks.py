@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
+from pipelines.runs.changes import Changes
+from pipelines.snapshots import Loaded
+
 from . import intake
-from .claim import next_attempt
+from .claim import Claimed, claim_next, next_attempt
 from .worker import carry_out, me
+
+STAY = 1.0  # seconds at one run, after which what waits elsewhere may be older
 
 
 def work() -> None:
     """Take whatever is ready, one after another, until nothing is."""
-    while True:
-        if intake.take_one(me()):
-            continue
-        attempt = next_attempt(me())
-        if attempt is None:
-            return
-        carry_out(attempt)
+    while intake.take_one(me()) or _work_on_a_run():
+        pass
+
+
+def _work_on_a_run() -> bool:
+    """Do the stage that is ready the longest, then go on with its run; False if there is none."""
+    claimed = next_attempt(me())
+    if claimed is None:
+        return False
+    then = partial(_go_on, time.monotonic() + STAY)
+    while claimed is not None:
+        claimed = carry_out(claimed, then)
+    return True
+
+
+def _go_on(until: float, loaded: Loaded, changes: Changes) -> Claimed | None:
+    return claim_next(loaded, changes, me()) if time.monotonic() < until else None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from django.conf import settings
@@ -20,13 +20,17 @@ from django.utils import timezone
 from pipelines import runs, wake
 from pipelines.executors import base, registry
 from pipelines.models import Attempt
+from pipelines.runs.changes import Changes
 from pipelines.runs.record import unknowable
+from pipelines.snapshots import Loaded
 
 from .claim import Claimed
 from .spec import spec_of
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Then = Callable[[Loaded, Changes], Claimed | None]
 FLUSH = 0.15  # seconds that output may wait for more
 FLUSH_SIZE = 32_768  # characters
 OVERTIME = 5.0  # seconds
@@ -49,9 +53,11 @@ class LeaseLost(BaseException):
     work: what runs must be left running for the other one to join."""
 
 
-def carry_out(claimed: Claimed) -> None:
-    """Plan or do the stage. Whatever happens, it is reported, or the lease runs out and the sweeper takes over."""
-    with wake.working(), Watch(claimed) as watch:
+def carry_out(claimed: Claimed, then: Then) -> Claimed | None:
+    """Plan or do the stage. Whatever happens, it is reported, or the lease runs out and the sweeper takes over.
+
+    `then` may claim another stage of the run while its end is recorded, which is returned."""
+    with wake.working(), Watch(claimed, then) as watch:
         try:
             _carry_out(claimed, watch)
         except (runs.StaleResult, LeaseLost) as gone:
@@ -60,6 +66,7 @@ def carry_out(claimed: Claimed) -> None:
             log.exception("The machinery broke on %s", claimed.key)
             result = base.Outcome("error", "the machinery broke; the worker's log has the details")
             persistently(lambda: runs.outcome(claimed.attempt, claimed.fence, result))
+    return watch.next
 
 
 def _carry_out(claimed: Claimed, watch: Watch) -> None:
@@ -92,7 +99,7 @@ def _plan(claimed: Claimed, executor: base.Executor, spec: base.StageSpec) -> No
     return persistently(lambda: runs.planned(claimed.attempt, claimed.fence, plan))
 
 
-def persistently(report: Callable[[], None]) -> None:
+def persistently(report: Callable[[], T]) -> T:
     """Report, again and again while the database cannot take it: it may be locked, full or read-only for now."""
     delay = 0.2
     while True:
@@ -108,8 +115,10 @@ def persistently(report: Callable[[], None]) -> None:
 class Watch:
     """An attempt while it is worked on: keeps its lease, tells the executor what people want, batches its output."""
 
-    def __init__(self, claimed: Claimed) -> None:
+    def __init__(self, claimed: Claimed, then: Then) -> None:
         self.claimed = claimed
+        self.next: Claimed | None = None
+        self._then = then
         self.lost = False
         self._stop = bool(claimed.stage.stop_requested)
         self._commands: tuple[str, ...] = tuple(claimed.stage.commands)
@@ -166,7 +175,7 @@ class Watch:
         self.flush()
         if item.state == "canceled" and not self._stop and self.overdue():
             item = base.Outcome("failed", f"took longer than {self._timeout:g} s")
-        persistently(lambda: runs.outcome(self.claimed.attempt, self.claimed.fence, item))
+        self.next = persistently(lambda: runs.outcome(self.claimed.attempt, self.claimed.fence, item, self._then))
 
     # What happens beside it, on the pulse thread.
 

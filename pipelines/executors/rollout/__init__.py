@@ -4,7 +4,7 @@
 brings both together as a kind of stage.
 """
 
-from pipelines.executors.rollout.local.control import ensure_keeper, stop_keeper
+from pipelines.executors.rollout.local.control import ensure_keeper, keeper, stop_keeper
 from pipelines.executors.rollout.local.target import releases, status
 
-__all__ = ["ensure_keeper", "releases", "status", "stop_keeper"]
+__all__ = ["ensure_keeper", "keeper", "releases", "status", "stop_keeper"]

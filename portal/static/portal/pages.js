@@ -28,6 +28,14 @@
   const fold = document.querySelector("[data-graph]");
   if (fold && matchMedia("(max-width: 52rem)").matches) fold.open = false;
 
+  // A long graph begins with what is chosen in sight.
+  const graph = document.getElementById("graph"), chosen = graph?.querySelector(".selected");
+  if (chosen) {
+    const node = chosen.getBoundingClientRect(), frame = graph.getBoundingClientRect();
+    graph.scrollLeft += node.left - frame.left - (frame.width - node.width) / 2;
+    graph.scrollTop += node.top - frame.top - (frame.height - node.height) / 2;
+  }
+
   // --- what is chosen ---
   const choose = (link) => {
     const list = link.closest("[data-rows]")?.parentElement?.closest("#inbox-list, #stage-list") || link.closest("#inbox-list, #stage-list");

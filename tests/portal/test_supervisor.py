@@ -1,0 +1,57 @@
+"""Starting and stopping the installation."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+
+import pytest
+
+from portal import settings, supervisor
+
+
+@pytest.fixture
+def port():
+    """A port that somebody else has."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_a_taken_port_of_the_portal_is_named_with_what_to_do(monkeypatch, port):
+    monkeypatch.setattr(settings, "PORT_BASE", port)
+    with pytest.raises(supervisor.StartError, match=rf"Port {port} .* wanted for the portal.*BURGER_PORT_BASE"):
+        supervisor.check_ports()
+
+
+def test_a_taken_port_of_an_environment_is_named_too(monkeypatch, port, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(settings, "PORT_BASE", free.getsockname()[1])
+    monkeypatch.setattr(settings, "HOME", tmp_path)
+    monkeypatch.setattr(settings, "ENVIRONMENT_PORTS", {"staging": port})
+    with pytest.raises(supervisor.StartError, match=rf"Port {port} .* wanted for staging"):
+        supervisor.check_ports()
+
+
+def test_one_supervisor_for_each_home(monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "HOME", tmp_path)
+    assert supervisor.running() is None
+    with (supervisor.run_folder() / "supervisor.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write(json.dumps({"pid": os.getpid()}))
+        held.flush()
+        assert supervisor.running() == os.getpid()
+        with pytest.raises(supervisor.StartError, match="runs already.*make down"):
+            supervisor.Supervisor().run()
+    assert supervisor.running() is None
+
+
+def test_what_is_started_is_argument_lists_of_this_installation():
+    started = supervisor.commands()
+    assert set(started) == {"web", "workers", "sweeper"}
+    assert all(argv[0] and all(isinstance(part, str) for part in argv) for argv in started.values())
+    assert str(settings.PORT_BASE) in started["web"]
