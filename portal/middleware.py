@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.utils.decorators import sync_only_middleware
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse | None:
     connections.close_all()
     sentence = _SENTENCE.format(why=_why(error))
     wants_json = request.path.startswith(("/api/", "/hooks/"))
-    response = JsonResponse({"detail": sentence}, status=503) if wants_json else HttpResponse(sentence, status=503)
+    if wants_json:
+        response: HttpResponse = JsonResponse({"detail": sentence}, status=503)
+    else:
+        response = HttpResponse(render_to_string("503.html", {"sentence": sentence}), status=503)
     response["Retry-After"] = "2"
     return response
 

@@ -59,6 +59,7 @@ urlpatterns = [
     path("environments/<slug:pipeline>/<slug:name>/roll-back", environments.roll_back, name="roll-back"),
     path("pipelines", pipelines.all_of_them, name="pipelines"),
     path("pipelines/<slug:slug>", pipelines.one, name="pipeline"),
+    path("pipelines/<slug:slug>/secret", pipelines.new_secret, name="new-secret"),
     path("pipelines/<slug:slug>/start", pipelines.start, name="start-run"),
     path("pipelines/<slug:slug>/versions/<slug:digest>", pipelines.version, name="definition"),
     path("teams", people.teams, name="teams"),

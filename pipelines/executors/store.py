@@ -108,8 +108,7 @@ class Store:
         fresh = to.with_name(f".{to.name}.{random.token_hex(4)}")
         try:
             with tarfile.open(source, "r:") as tar:
-                tar.extractall(fresh, filter="data")
-            fresh.mkdir(exist_ok=True)  # an empty archive makes no folder
+                _extract(tar, fresh)
             _move(fresh, to)
         except tarfile.TarError as error:
             raise StoreError(
@@ -262,6 +261,45 @@ def _put(tar: tarfile.TarFile, tree: Path, name: str, path: Path) -> None:
         raise StoreError(
             f"{name} is a device, a socket or a pipe; exclude it, or do not leave it in the tree."
         )
+
+
+def _extract(tar: tarfile.TarFile, to: Path) -> None:
+    """Write what an archive holds below the new folder `to`: folders, files, and links that stay inside, nothing else.
+
+    The library's own filter of that kind is missing from Pythons that servers still have (before 3.11.4).
+    """
+    to.mkdir()
+    to = to.resolve()
+    folders = {to}
+    for member in tar:
+        path = to / _inside(member.name)
+        if path.parent not in folders:
+            if path.parent.resolve() != path.parent:
+                raise tarfile.TarError(f"{member.name!r} lies behind a link")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folders.add(path.parent)
+        if member.isdir():
+            path.mkdir(exist_ok=True)
+        elif member.isreg():
+            content = tar.extractfile(member)
+            with path.open("xb") as file:
+                shutil.copyfileobj(content, file)  # type: ignore[arg-type]
+                os.fchmod(file.fileno(), 0o755 if member.mode & stat.S_IXUSR else 0o644)
+        elif member.issym():
+            path.symlink_to(member.linkname)
+            try:
+                check_link(to, path)
+            except StoreError as error:
+                raise tarfile.TarError(str(error)) from error
+        else:
+            raise tarfile.TarError(f"{member.name!r} is neither a folder, a file nor a symbolic link")
+
+
+def _inside(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise tarfile.TarError(f"{name!r} leads out of the tree")
+    return path
 
 
 def check_link(tree: Path, link: Path) -> str:

@@ -41,6 +41,10 @@ class Changes:
         self._stages.setdefault(stage, {}).update(fields)
         self.say(events.StageChanged(state=to, code=code, reason=reason), stage=stage, attempt=attempt)
 
+    def pass_through(self, stage: int, **fields: Any) -> None:
+        """Change a stage on its way to a state that `advance` is about to decide: nobody needs to see it between."""
+        self._stages.setdefault(stage, {}).update({"reason_code": "", "since": self.now, "due_at": None} | fields)
+
     def move_run(self, state: str, *, ended_at: datetime | None) -> None:
         """Change the run's state, with the event that says so."""
         self.run.state, self.run.ended_at = state, ended_at

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 FALLBACK = 1.0  # seconds until the next look when nothing rang
 RETRY = 1.0  # seconds until the next try when the database did not answer
-MOST_WAITING = 64  # frames that a slow client may have waiting in memory
+MOST_WAITING = 1024 * 1024  # characters that a slow client may have waiting in memory
 MOST_REST = 0.05  # seconds between two looks when events come faster than they can be handed out
 
 
@@ -32,6 +32,7 @@ class Place:
         self.last = since
         self._send = send
         self._waiting: deque[str] = deque()
+        self._size = 0  # of what is waiting
         self._behind = False
         # One future that is waited for costs a fraction of a queue, five hundred times for each event.
         self._news: asyncio.Future[None] | None = None
@@ -40,8 +41,9 @@ class Place:
         """Take a frame to be sent. False: it does not fit, and the place has to catch up from the database."""
         if batch.last <= self.last:
             return True
-        if batch.first == self.last + 1 and len(self._waiting) < MOST_WAITING:
+        if batch.first == self.last + 1 and self._size < MOST_WAITING:
             self._waiting.append(batch.text)
+            self._size += len(batch.text)
             self.last = batch.last
         else:
             self._behind = True
@@ -56,15 +58,21 @@ class Place:
             while True:
                 await self._catch_up(follower)
                 await self._send(frames.live(self.last))
-                while self._waiting or not self._behind:
-                    if not self._waiting:
-                        self._news = loop.create_future()
-                        await self._news
-                        continue
-                    await self._send(self._waiting.popleft())
+                await self._send_waiting()
+                while not self._behind:
+                    # Nothing may come between the last look at what is waiting and this.
+                    self._news = loop.create_future()
+                    await self._news
+                    await self._send_waiting()
                 self._behind = False
         finally:
             follower.leave(self)
+
+    async def _send_waiting(self) -> None:
+        while self._waiting:
+            text = self._waiting.popleft()
+            self._size -= len(text)
+            await self._send(text)
 
     async def _catch_up(self, follower: Follower) -> None:
         while True:

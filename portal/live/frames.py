@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipelines.models import Event, Run
 
-# One frame holds at most so many events, and is closed once it has so much text.
+# One frame holds at most so many events, and takes no more once it has so much text. Rows are fetched a few at a
+# time, since each may be a long piece of log.
 MOST_EVENTS = 500
 MOST_CHARACTERS = 256 * 1024
+FETCHED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +35,25 @@ class Batch:
 
 def read(run: int, after: int) -> Batch | None:
     """The events of a run behind number `after`; None when there are none. The numbers have no gaps."""
-    rows = (
-        Event.objects.filter(run=run, seq__gt=after)
-        .order_by("seq")
-        .values_list("seq", "kind", "stage", "attempt", "at", "data")[:MOST_EVENTS]
-    )
     encoded: list[str] = []
-    characters = 0
-    last = after
-    for seq, kind, stage, attempt, at, data in rows:
-        event = {"seq": seq, "kind": kind, "stage": stage, "attempt": attempt, "at": at.isoformat(), "data": data}
-        encoded.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
-        last = seq
-        characters += len(encoded[-1])
-        if characters >= MOST_CHARACTERS:
-            break
+    characters, last, more = 0, after, True
+    while more and len(encoded) < MOST_EVENTS and characters < MOST_CHARACTERS:
+        rows = list(_rows(run, last))
+        for seq, kind, stage, attempt, at, data in rows:
+            event = {"seq": seq, "kind": kind, "stage": stage, "attempt": attempt, "at": at.isoformat(), "data": data}
+            encoded.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
+            characters += len(encoded[-1])
+            last = seq
+        more = len(rows) == FETCHED
     if not encoded:
         return None
     text = f'{{"type":"events","last":{last},"events":[{",".join(encoded)}]}}'
-    more = len(encoded) == MOST_EVENTS or characters >= MOST_CHARACTERS
     return Batch(last - len(encoded) + 1, last, text, more)
+
+
+def _rows(run: int, after: int) -> Iterable[tuple[int, str, int | None, int | None, datetime, Any]]:
+    fields = ("seq", "kind", "stage", "attempt", "at", "data")
+    return Event.objects.filter(run=run, seq__gt=after).order_by("seq").values_list(*fields)[:FETCHED]
 
 
 def read_new(positions: Mapping[int, int]) -> dict[int, Batch]:

@@ -107,7 +107,7 @@ def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")
         )
     if stage.kind != "gate" and stage.name != OWNERSHIP_STAGE and (stage.state in _PASSABLE or lost):
-        skip = Control("skip", "Skip this stage", ask="Why is it safe to go on without it?", tone="quiet")
+        skip = Control("skip", "Skip this stage", ask="Why is it safe to go on without it?")
         controls.add(can(actor, Action.SKIP, subject), "skip", skip)
     if stage.state == State.WAITING and stage.reason_code == Reason.WINDOW:
         _freeze(controls, stage, actor)

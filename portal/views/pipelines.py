@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from pipelines import runs, selectors
+from pipelines import manage, runs, selectors
 from pipelines.definition.model import Definition
 from pipelines.definition.parse import parse
 from pipelines.models import DefinitionVersion, Pipeline
@@ -26,7 +26,16 @@ PROVIDERS = ("github", "gitlab", "gitea", "git")
 @teammate
 @require_safe
 def all_of_them(request: TeamRequest) -> HttpResponse:
-    return render(request, "portal/pipelines.html", {"rows": selectors.pipelines()})
+    return render(request, "portal/pipelines.html", {"rows": selectors.pipelines(), "example": _example()})
+
+
+def _example() -> str:
+    """The command that adds a pipeline."""
+    fields = '{"slug": "shop", "owner": "dev", "repository": "https://git.example.com/shop.git"}'
+    return (
+        f"curl -X POST {settings.PUBLIC_URL}/api/pipelines -H 'Authorization: Bearer '$BURGER_TOKEN "
+        f"-H 'Content-Type: application/json' -d '{fields}'"
+    )
 
 
 @teammate
@@ -78,6 +87,18 @@ def _changes(pipeline: Pipeline, version: DefinitionVersion) -> str:
         before.text.splitlines(), version.text.splitlines(), before.digest[7:19], version.digest[7:19], lineterm=""
     )
     return "\n".join(lines)
+
+
+@teammate
+@require_POST
+def new_secret(request: TeamRequest, slug: str) -> HttpResponse:
+    pipeline = find_pipeline(slug)
+    try:
+        manage.new_webhook_secret(pipeline=pipeline, user=request.user)
+    except runs.NotAllowed as refusal:
+        return _show(request, pipeline, problem=str(refusal), status=403)
+    messages.success(request, "There is a new secret; give it to your git server, the old one counts no more.")
+    return redirect("portal:pipeline", pipeline.slug)
 
 
 @teammate

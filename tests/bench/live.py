@@ -250,6 +250,47 @@ def compare(load: Load, rounds: int, site: Any, session: str) -> dict[str, Any]:
     }
 
 
+PAGE = """<!doctype html><title>live</title><main data-live="/ws/runs/demo/{number}/" data-live-since="0">
+<p data-live-status></p><pre data-live-log="{stage}"></pre></main><script src="/static/portal/live.js"></script>"""
+# When each line came out of a socket, and when it was in the page.
+WATCH = """(() => {
+  window.came = {}; window.shown = {};
+  const note = (into, text) => { for (const [, line] of text.matchAll(/line (\\d+)\\b/g)) into[line] ??= performance.now(); };
+  const add = EventTarget.prototype.addEventListener;
+  window.WebSocket = class extends WebSocket {
+    constructor(...given) { super(...given); add.call(this, "message", (event) => note(window.came, event.data)); }
+  };
+  new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes.forEach((node) =>
+    node.nodeType === 3 && note(window.shown, node.data)))).observe(document, { childList: true, subtree: true });
+})()"""
+
+
+def measure_page(site: Any, session: str, lines: int) -> dict[str, Any]:
+    """From a line's frame to the line in the page, in a real browser; what is allowed stands in the floor's place."""
+    from playwright.sync_api import sync_playwright
+
+    pk, number = site.backstage.run()
+    stage = site.backstage.stage(run=pk, name="build")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        context = browser.new_context(permissions=["local-network-access"])
+        name, _, value = site.cookie(session).partition("=")
+        context.add_cookies([{"name": name, "value": value, "url": site.own_origin}])
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        body = PAGE.format(number=number, stage=stage)
+        page.route("**/page", lambda route: route.fulfill(body=body, content_type="text/html"))
+        page.goto(f"{site.own_origin}/page")
+        page.wait_for_selector("[data-state=live]")
+        site.backstage.write(run=pk, stage=stage, lines=[f"line {i}" for i in range(lines)])
+        page.wait_for_function(f"Object.keys(window.shown).length === {lines}", timeout=30_000)
+        late = page.evaluate("Object.entries(window.shown).map(([line, at]) => at - window.came[line])")
+        browser.close()
+    p99 = sorted(late)[int(len(late) * 0.99)]
+    name = "live: text in the page after its frame came, p99 (ms)"
+    return {"name": name, "ours": round(p99, 2), "floor": 100.0, "ratio": round(p99 / 100, 3), "goal": 1.0}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few sockets, for a look at whether it works at all")
@@ -264,6 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
         session = site.backstage.person(name="watcher")
         loads = QUICK if options.quick else LOADS
         results = [compare(load, 1 if options.quick else options.rounds, site, session) for load in loads]
+        results.append(measure_page(site, session, 100 if options.quick else 1000))
     text = json.dumps(results, indent=2)
     print(text)
     if options.json:

@@ -194,18 +194,15 @@ def test_unpacking_gives_the_tree_back(store: Store, tree: Path, tmp_path: Path)
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside"])
 def test_a_foreign_archive_cannot_write_outside(store: Store, tmp_path: Path, name: str) -> None:
     digest, _ = store.add(archive(tmp_path / "bad.tar", (tarfile.TarInfo(name), b"x")))
-    if name.startswith("/"):
+    with pytest.raises(StoreError, match="cannot be unpacked.*leads out of the tree"):
         store.unpack(digest, tmp_path / "copy" / "tree")
-        assert (tmp_path / "copy" / "tree" / "tmp" / "outside").exists()
-    else:
-        with pytest.raises(StoreError, match="cannot be unpacked"):
-            store.unpack(digest, tmp_path / "copy" / "tree")
-        assert list((tmp_path / "copy").iterdir()) == []
+    assert list((tmp_path / "copy").iterdir()) == []
 
 
-def test_a_foreign_archive_cannot_write_through_a_link(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["", "..", "."])
+def test_a_foreign_archive_cannot_write_through_a_link(store: Store, tmp_path: Path, target: str) -> None:
     link = tarfile.TarInfo("link")
-    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+    link.type, link.linkname = tarfile.SYMTYPE, target or str(tmp_path)
     digest, _ = store.add(archive(tmp_path / "bad.tar", (link, b""), (tarfile.TarInfo("link/outside"), b"x")))
     with pytest.raises(StoreError, match="cannot be unpacked"):
         store.unpack(digest, tmp_path / "tree")

@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from pipelines import runs
-from pipelines.models import Approval, DefinitionVersion, Release, Stage
+from pipelines.models import Approval, DefinitionVersion, Delivery, Release, Stage
 from tests.pipelines.helpers import begin, stage, states
 
 pytestmark = pytest.mark.django_db
@@ -299,6 +299,25 @@ def test_the_webhook_secret_is_for_who_may_manage(sign_in, waiting):
     assert secret in sign_in("root").get(address).text
     for person in ("pete", "ann", "otto"):
         assert secret not in sign_in(person).get(address).text
+
+
+def test_the_webhook_secret_is_replaced_by_who_may_manage(sign_in, waiting):
+    address, old = reverse("portal:new-secret", args=["demo"]), waiting.pipeline.webhook_secret
+    assert sign_in("pete").post(address).status_code == 403
+    waiting.pipeline.refresh_from_db()
+    assert waiting.pipeline.webhook_secret == old
+    assert sign_in("pia").post(address).status_code == 302
+    waiting.pipeline.refresh_from_db()
+    assert waiting.pipeline.webhook_secret != old
+
+
+def test_a_run_is_asked_for_with_its_parameters(sign_in, waiting):
+    address = reverse("portal:start-run", args=["demo"])
+    assert sign_in("victor").post(address, {"ref": "main"}).status_code == 403
+    assert sign_in("ann").post(address, {"ref": "main", "commit": "nonsense"}).status_code == 400
+    sign_in("ann").post(address, {"ref": "main", "parameter-soak": "5s"})
+    asked = Delivery.objects.get()
+    assert (asked.ref, asked.parameters, asked.requested_by.username) == ("refs/heads/main", {"soak": "5s"}, "ann")
 
 
 def test_a_token_is_shown_once_and_works_until_it_is_revoked(sign_in, waiting, cast):

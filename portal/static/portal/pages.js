@@ -63,6 +63,12 @@
     if (link) link.setAttribute("aria-current", "true");
   };
 
+  const recount = (waiting) => {
+    const badge = document.querySelector("[data-waiting]");
+    if (badge) { badge.firstChild.data = waiting; badge.hidden = !waiting; }
+    document.title = (waiting ? `(${waiting}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+  };
+
   // A click on a node of the graph opens its stage beneath, as the list does.
   document.addEventListener("click", (event) => {
     const node = event.target.closest("#graph a");
@@ -90,7 +96,10 @@
     const body = new URLSearchParams(new FormData(form));
     const headers = { "X-CSRFToken": body.get("csrfmiddlewaretoken"), "HX-Request": "true" };
     const answer = await fetch(form.dataset.changed, { method: "POST", body, headers }).catch(() => null);
-    if (!answer || answer.status !== 200 || !form.isConnected) return;
+    if (!answer || !form.isConnected) return;
+    // The plan is the same, but others may have decided about it.
+    if (answer.status === 204 && !body.get("reason") && !form.contains(document.activeElement)) window.htmx?.ajax("GET", form.dataset.self, form.dataset.place);
+    if (answer.status !== 200) return;
     form.querySelector("[data-stale-place]").innerHTML = await answer.text();
     for (const button of all("[data-approve], [data-reject]", form)) button.disabled = true;
   };
@@ -106,6 +115,7 @@
     if (!list) continue;
     new MutationObserver(() => {
       remark(list);
+      if (id === "inbox-list") recount(all(".row", list).length);
       const form = document.querySelector("form[data-decision]");
       if (!form || id !== "inbox-list") return;
       const row = list.querySelector(`[data-key="${form.dataset.stage}"]`);
