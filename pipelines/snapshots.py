@@ -18,7 +18,7 @@ from .models import Approval, Environment, Run, Stage
 from .states import ENDED, Reason, State
 
 FIELDS = (
-    "id", "state", "reason_code", "plan_digest", "due_at", "freeze_override", "resumes", "progress", "attempts_made",
+    "id", "state", "reason_code", "plan_digest", "due_at", "freeze_override",
 )  # fmt: skip
 
 
@@ -32,9 +32,7 @@ class Row:
     plan_digest: str
     due_at: datetime | None
     freeze_override: str
-    resumes: int
-    progress: dict[str, Any]
-    attempts_made: int
+    progress: dict[str, Any] | None = None  # read for those alone of which it is asked
 
 
 @dataclass(slots=True)
@@ -94,6 +92,7 @@ def load(run: Run, now: datetime, complete: Callable[[int, Row], None]) -> Loade
     rows = [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
     for row in rows:
         complete(row.id, row)
+    _read_progress([row for row in rows if row.reason_code == Reason.APPROVAL and row.progress is None])
     environments = _environments(run, graph, rows)
     frozen, ends = _frozen(environments, now)
     snapshot = dag.Snapshot(
@@ -112,11 +111,18 @@ def load(run: Run, now: datetime, complete: Callable[[int, Row], None]) -> Loade
     return Loaded(run, graph, definitions, rows, environments, snapshot, ends)
 
 
+def _read_progress(asking: list[Row]) -> None:
+    if asking:
+        found = dict(Stage.objects.filter(pk__in=[row.id for row in asking]).values_list("pk", "progress"))
+        for row in asking:
+            row.progress = found[row.id]
+
+
 def _has_begun(row: Row) -> bool:
     """Whether it has an attempt that waits without a worker. A stage that is queued may have one too, but then a
     worker is on its way."""
     if row.state == State.WAITING:
-        return "question" in row.progress or row.reason_code == Reason.ENGINE
+        return "question" in (row.progress or ()) or row.reason_code == Reason.ENGINE
     return row.state == State.UNKNOWN and row.reason_code == "person"
 
 

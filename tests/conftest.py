@@ -16,6 +16,28 @@ os.environ["BURGER_HOME"] = _home.name
 os.environ.setdefault("BURGER_PORT_BASE", "8900")
 
 
+_left_out: dict[str, str] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _left_out[report.nodeid] = reason.removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line what was not tested here, and what brings it."""
+    if _left_out:
+        reasons = "; ".join(sorted(set(_left_out.values())))
+        terminalreporter.write_line(f"Left out: {len(_left_out)} tests ({reasons})")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where everything was installed for the tests, a skip is a failure."""
+    if _left_out and exitstatus == 0 and os.environ.get("BURGER_NO_SKIPS") == "1":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """The audit trail refuses deletions, which tests that commit need in order to clean up; test_audit makes the

@@ -24,11 +24,20 @@ T = TypeVar("T")
 Then = Callable[[Loaded, Changes], T | None]
 ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
 
+# What most reports are judged by; the rest of the rows is read when it is asked for.
+_READ = ("open", "fence", "key", "number") + tuple(
+    f"stage__{name}"
+    for name in (
+        "run", "name", "kind", "environment", "state", "reason", "progress", "resumes", "attempts_made",
+        "extra_attempts", "stop_requested",
+    )
+)  # fmt: skip
+
 
 def _hold(attempt: int, fence: int) -> tuple[Attempt, Stage, Run]:
     """Lock the run and make sure that the attempt is still the caller's."""
     run = lock_where(stages__attempts=attempt)
-    row = Attempt.objects.select_related("stage").get(pk=attempt)
+    row = Attempt.objects.select_related("stage").only(*_READ).get(pk=attempt)
     if not row.open or row.fence != fence:
         raise StaleResult(
             f"Attempt {row.key} was taken over: this report has token {fence}, the present one is {row.fence}"
@@ -98,7 +107,7 @@ def outcome(attempt: int, fence: int, result: Outcome, then: Then[T] = lambda *_
 def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
     state = State(result.state)
     _close(row, state, result.reason, result.data, changes)
-    wait = None if changes.run.stopping else _retry_in(stage, state)
+    wait = None if changes.run.stopping or state is State.SUCCEEDED else _retry_in(stage, state)
     if wait is not None:
         due = changes.now + timedelta(seconds=wait)
         words = f"attempt {stage.attempts_made} {state}: {result.reason}; next one {_when(wait)}"

@@ -96,7 +96,9 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
     run.definition = accept.remember(pipeline, definition, text, push.commit)
     run.engine = definition.engine
     run.save(update_fields=["definition", "engine", "parameters"])
-    accepted = parse(pipeline.accepted.text).definition if pipeline.accepted else None
+    accepted = definition
+    if pipeline.accepted_id != run.definition_id:
+        accepted = parse(pipeline.accepted.text).definition if pipeline.accepted else None
     held = accept.held_changes(
         accepted,
         definition,

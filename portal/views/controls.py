@@ -10,7 +10,7 @@ from pipelines.models import Environment, Run, Stage
 from pipelines.runs.accept import OWNERSHIP_STAGE
 from pipelines.runs.actions import requested_by, stage_subject
 from pipelines.runs.questions import is_paused
-from pipelines.states import ENDED, RUN_ENDED, Reason, State
+from pipelines.states import RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
 
@@ -166,7 +166,3 @@ def _stop(controls: Controls, run: Run, subject: Subject, actor: Actor) -> None:
 
 def may_roll_back(environment: Environment, actor: Actor) -> Verdict:
     return can(actor, Action.ROLL_BACK, Subject(owner=environment.owner))
-
-
-def has_ended(stage: Stage) -> bool:
-    return stage.state in ENDED

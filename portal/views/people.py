@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -61,7 +63,7 @@ def tokens(request: TeamRequest) -> HttpResponse:
     form, made = forms.TokenForm(request.POST or None), ""
     if request.method == "POST" and form.is_valid():
         token, made = get_token_model().objects.create(user=request.user, expiry=form.lifetime())
-        _write(request, "token-create", token.token_key, expiry=token.expiry.isoformat())
+        _write(request, "create-token", token.digest, days=form.lifetime().days)
     rows = get_token_model().objects.filter(user=request.user).order_by("-created")
     context = {"rows": rows, "form": form, "made": made, "now": timezone.now()}
     return render(request, "portal/tokens.html", context)
@@ -73,11 +75,12 @@ def revoke(request: TeamRequest) -> HttpResponse:
     token = get_token_model().objects.filter(user=request.user, digest=request.POST.get("token", "")).first()
     if token is None:
         raise Http404("You have no such token (any more).")
-    _write(request, "token-revoke", token.token_key)
+    _write(request, "revoke-token", token.digest)
     token.delete()
     messages.success(request, f"The token {token.token_key}… does not work any more.")
     return redirect("portal:tokens")
 
 
-def _write(request: TeamRequest, action: str, key: str, **data: str) -> None:
-    audit.write(actor=request.user.username, action=action, target=f"user:{request.user.username}", token=key, **data)
+def _write(request: TeamRequest, action: str, digest: str, **data: Any) -> None:
+    """Leave a record that names the token by the beginning of its hash, which is of no use to anybody."""
+    audit.write(actor=request.user.username, action=action, target=f"token:{digest[:16]}", **data)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -125,6 +126,9 @@ def serve(home: Path, *, workers: int = 1) -> Iterator[Site]:
             for process in processes:
                 process.kill()
                 process.wait()
+            # Shown with whatever failed.
+            for log in sorted(home.glob("*.log")):
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
 
 
 def _site(home: Path, port: int) -> Site:
@@ -186,7 +190,10 @@ def work_for_ever() -> None:
 
     with doorbell.Bell(doorbell.WORK) as bell:
         while True:
-            work()
+            try:
+                work()
+            except Exception:  # as the real workers do, it tells and goes on
+                logging.exception("The worker could not go on")
             bell.wait(0.2)
 
 

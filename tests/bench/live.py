@@ -255,7 +255,9 @@ PAGE = """<!doctype html><title>live</title><main data-live="/ws/runs/demo/{numb
 # When each line came out of a socket, and when it was in the page.
 WATCH = """(() => {
   window.came = {}; window.shown = {};
-  const note = (into, text) => { for (const [, line] of text.matchAll(/line (\\d+)\\b/g)) into[line] ??= performance.now(); };
+  const note = (into, text) => {
+    for (const [, line] of text.matchAll(/line (\\d+)\\b/g)) into[line] ??= performance.now();
+  };
   const add = EventTarget.prototype.addEventListener;
   window.WebSocket = class extends WebSocket {
     constructor(...given) { super(...given); add.call(this, "message", (event) => note(window.came, event.data)); }

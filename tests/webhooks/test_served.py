@@ -46,6 +46,14 @@ def test_fifty_parallel_copies_of_one_delivery_are_one_run(site):
     assert runs(site) == [commit]
 
 
+def receive(connection: socket.socket) -> bytes:
+    """What comes next, nothing at the end; how the server hangs up on a client in mid-sentence does not matter."""
+    try:
+        return connection.recv(65_536)
+    except ConnectionError:
+        return b""
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_25_mib_is_refused_early_and_the_server_goes_on(site, chunked):
     address = urlsplit(site.url)
@@ -67,7 +75,9 @@ def test_a_body_of_25_mib_is_refused_early_and_the_server_goes_on(site, chunked)
                 continue
             except OSError:
                 break
-        answer = answer or connection.recv(65_536)
+        connection.settimeout(20)
+        while part := receive(connection):
+            answer += part
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"larger than 1 MiB" in answer
     assert sent < 20 * MIB

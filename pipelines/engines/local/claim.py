@@ -66,7 +66,7 @@ def claim_next(loaded: Loaded, changes: Changes, worker: str) -> Claimed | None:
     """Claim the first stage that is ready in a run that is locked anyway, in its transaction."""
     for row in loaded.rows:
         if row.state == State.QUEUED and (row.due_at is None or row.due_at <= changes.now):
-            stage = Stage.objects.get(pk=row.id)
+            stage = Stage.objects.defer("plan", "artifacts").get(pk=row.id)
             changes.show(row.id, stage)
             return _take(stage, worker, changes)
     return None

@@ -53,6 +53,6 @@ def _artifacts(stage: Stage) -> dict[str, Artifact]:
             stack.extend(graph.nodes[position].needs)
     if not before:
         return {}
-    rows = Stage.objects.filter(run=stage.run_id, position__in=before, state=State.SUCCEEDED)
-    found = rows.order_by("position").values_list("artifacts", flat=True)
-    return {a["name"]: Artifact(**a) for artifacts in found for a in artifacts}
+    rows = Stage.objects.filter(run=stage.run_id, position__lt=stage.position, state=State.SUCCEEDED)
+    found = rows.exclude(artifacts=[]).order_by("position").values_list("position", "artifacts")
+    return {a["name"]: Artifact(**a) for position, artifacts in found if position in before for a in artifacts}
