@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-# Before Django reads its settings: nothing that a test does may touch an installation's state.
-_home = tempfile.TemporaryDirectory(prefix="burger-tests-")
-os.environ["BURGER_HOME"] = _home.name
-os.environ.setdefault("BURGER_PORT_BASE", "8900")
+from tests import home as _home  # noqa: F401  also where the shop's settings are used
 
 
 _left_out: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from knox.models import AuthToken
@@ -14,15 +13,11 @@ from rest_framework.views import APIView
 from pipelines import inbox, selectors
 from pipelines.models import Environment
 from pipelines.runs import Conflict
-from teams import audit
-from teams.models import User
+from teams import tokens
 
 from . import answers, bodies, find, shapes
 from .describe import described
 from .may import stage_may
-
-MOST_TOKENS = 50
-ID_LENGTH = 16  # of the hash that is stored of a token: enough to name it, useless to use it
 
 
 class MeView(APIView):
@@ -60,7 +55,7 @@ class AuditView(APIView):
 
 def _token(row: AuthToken, request: Request) -> dict[str, Any]:
     return {
-        "id": row.digest[:ID_LENGTH],
+        "id": tokens.token_id(row),
         "created": answers.time(row.created),
         "expires": answers.time(row.expiry),
         "current": isinstance(request.auth, AuthToken) and request.auth.pk == row.pk,
@@ -78,10 +73,10 @@ class TokensView(APIView):
     def post(self, request: Request) -> Response:
         user = find.person(request)[0]
         days = bodies.NewToken.of(request)["days"]
-        if AuthToken.objects.filter(user=user).count() >= MOST_TOKENS:
-            raise Conflict(f"You have {MOST_TOKENS} tokens already; revoke one that you do not use.")
-        row, token = AuthToken.objects.create(user=user, expiry=timedelta(days=days))
-        _record(user, "create-token", row, days=days)
+        try:
+            row, token = tokens.create(user=user, days=days)
+        except tokens.TooMany as error:
+            raise Conflict(str(error)) from error
         return Response(_token(row, request) | {"token": token}, status=201)
 
 
@@ -89,14 +84,6 @@ class TokenView(APIView):
     @described("Revoke one of your tokens", None, status=204)
     def delete(self, request: Request, token: str) -> Response:
         user = find.person(request)[0]
-        rows = AuthToken.objects.filter(user=user, digest__startswith=token.replace("\0", ""))
-        row = rows.first() if len(token) == ID_LENGTH else None
-        if row is None:
+        if not tokens.revoke(user=user, token=token):
             raise NotFound(f"You have no token {token}.")
-        _record(user, "revoke-token", row)
-        row.delete()
         return Response(status=204)
-
-
-def _record(user: User, action: str, row: AuthToken, **data: Any) -> None:
-    audit.write(actor=user.username, action=action, target=f"token:{row.digest[:ID_LENGTH]}", **data)

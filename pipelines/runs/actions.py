@@ -25,6 +25,7 @@ from .questions import asked_digest, asked_teams, is_paused
 from .record import void_approvals
 from .start import start_built
 
+_SKIPPABLE = frozenset(State) - ENDED | {State.FAILED, State.ERROR}
 COMMANDS = ("promote", "promote-full", "abort")
 
 
@@ -274,6 +275,8 @@ def skip(*, stage: int, user: User, reason: str) -> Stage:
         raise Conflict("Say why it is skipped: it stays in the record.")
     with transaction.atomic():
         row, changes = _locked(stage)
+        if row.state not in _SKIPPABLE:
+            raise Conflict(f"Stage {row.name} has ended already: it is {row.state}.")
         if row.kind == "gate" or row.name == OWNERSHIP_STAGE:
             raise Conflict("A gate is approved or rejected by the teams that it asks; it cannot be skipped.")
         if row.state in (State.RUNNING, State.QUEUED) or (

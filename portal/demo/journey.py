@@ -142,7 +142,8 @@ def _journey(organisation: Organisation) -> str:
     number = _wait_for_run(client, commit)
     console.print(f"It is run {PIPELINE}/{number}: {settings.PUBLIC_URL}/runs/{PIPELINE}/{number}")
     on_gate = approver(organisation) if os.environ.get("APPROVE") == "auto" else None
-    return follow(client, PIPELINE, number, console=console, on_gate=on_gate)
+    speakers = {team: people[0] for team, people in organisation.teams.items()}
+    return follow(client, PIPELINE, number, console=console, on_gate=on_gate, speakers=speakers)
 
 
 def _wait_for_run(client: Client, commit: str) -> int:
@@ -162,6 +163,10 @@ def approver(organisation: Organisation) -> Any:
     """Answers each gate with a token of a team that it waits for, as APPROVE=auto asks."""
 
     def on_gate(stage: dict[str, Any]) -> None:
+        if stage["paused"]:
+            raise supervisor.StartError(
+                f"{stage['name']} wants a person to look: {stage['reason']}. APPROVE=auto answers gates, not doubts."
+            )
         for gate in stage["gate"]["teams"]:
             for person in organisation.teams[gate["team"]][: max(0, gate["quorum"] - gate["approved"])]:
                 client = Client(organisation.url, organisation.tokens[person])

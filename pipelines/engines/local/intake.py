@@ -17,6 +17,7 @@ from django.utils import timezone
 from pipelines import runs
 from pipelines.definition.model import Trigger
 from pipelines.definition.parse import parse
+from pipelines.executors.attempt import WorkFailedError
 from pipelines.executors.mirror import Mirror
 from pipelines.executors.source import RefusedInputError, check_address, check_commit, check_ref
 from pipelines.models import Delivery, Pipeline
@@ -58,7 +59,7 @@ def _handle(row: Delivery) -> None:
         commit = read_commit(row.pipeline, ref=row.ref, commit=row.commit)
     except RefusedInputError as error:
         _close(row, note=str(error))
-    except FetchFailed as error:
+    except (FetchFailed, WorkFailedError, subprocess.TimeoutExpired) as error:
         if row.tries >= TRIES:
             _close(row, note=str(error))
         else:
