@@ -127,7 +127,8 @@ def _stop(snapshot: Snapshot, states: list[str], decisions: list[Decision]) -> N
         if states[position] in ENDED or (node.on_exit and snapshot.stopping == "cancel"):
             continue
         if position in snapshot.begun:
-            decisions.append(Decision(position, Do.STOP, _STOPPED[snapshot.stopping]))
+            if snapshot.reasons[position] != "stop":  # else a worker is on its way to do so
+                decisions.append(Decision(position, Do.STOP, _STOPPED[snapshot.stopping]))
         elif states[position] in _UNTOUCHED:
             decisions.append(Decision(position, Do.CANCEL, _STOPPED[snapshot.stopping]))
             states[position] = State.CANCELED

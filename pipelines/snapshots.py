@@ -119,8 +119,9 @@ def _read_progress(asking: list[Row]) -> None:
 
 
 def _has_begun(row: Row) -> bool:
-    """Whether it has an attempt that waits without a worker. A stage that is queued may have one too, but then a
-    worker is on its way."""
+    """Whether it has an attempt that waits without a worker, which has to be stopped and not just forgotten."""
+    if row.state == State.QUEUED:
+        return row.reason_code in ("resume", "engine", "stop")
     if row.state == State.WAITING:
         return "question" in (row.progress or ()) or row.reason_code == Reason.ENGINE
     return row.state == State.UNKNOWN and row.reason_code == "person"

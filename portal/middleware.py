@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.decorators import sync_only_middleware
+from django.views import defaults
 
 log = logging.getLogger(__name__)
 
+_CAUSES = {
+    "locked": "it is locked",
+    "full": "the disk is full",
+    "readonly": "it is read-only",
+    "read-only": "it is read-only",
+    "disk i/o": "its disk cannot be written",
+}
 _SENTENCE = "The database cannot be used right now ({why}). Nothing was changed; try again in a moment."
 
 
@@ -44,10 +53,17 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse | None:
     return response
 
 
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What is around the views, such as keeping the session, meets the same outages: Django asks here what to say."""
+    error = sys.exc_info()[1]
+    found = answer(request, error) if isinstance(error, Exception) else None
+    return found or defaults.server_error(request)
+
+
 def _why(error: Exception) -> str:
     """A known cause in our words; a driver's own message may hold an address."""
     text = str(error).lower()
-    for sign, words in {"locked": "it is locked", "full": "the disk is full", "readonly": "it is read-only"}.items():
+    for sign, words in _CAUSES.items():
         if sign in text:
             return words
     return "it does not answer"

@@ -26,7 +26,8 @@ from portal import settings
 GRACE = 15.0  # seconds to finish after SIGTERM
 STEADY = 10.0  # seconds after which a process counts as started well
 KEEPER_LOOK = 3.0  # seconds between two looks at what keeps the environments
-SLOWEST = 10.0  # seconds between two starts of something that keeps dying
+AFTER_A_FAILURE = 2.0  # seconds until the next try to start what could not be started at all
+SLOWEST = 5.0  # seconds between two starts of something that keeps dying
 
 
 class StartError(Exception):
@@ -53,14 +54,21 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with(os.getpid()),
             )
         self.started = time.monotonic()
 
 
-def _end_with_parent() -> None:
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+def _end_with(parent: int) -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+
+    def in_the_child() -> None:
+        pr_set_pdeathsig = 1
+        libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above could take effect
+            os._exit(1)
+
+    return in_the_child
 
 
 def commands() -> dict[str, list[str]]:
@@ -173,7 +181,11 @@ class Supervisor:
                 child.process = None
                 child.not_before = now + min(SLOWEST, 0.2 * 2**child.deaths) if child.deaths else now
             if now >= child.not_before:
-                child.start(logs / f"{child.name}.log")
+                try:
+                    child.start(logs / f"{child.name}.log")
+                except (OSError, subprocess.SubprocessError) as error:  # no space, no memory, a read-only disk
+                    print(f"{child.name} cannot be started, trying again: {error}", file=sys.stderr, flush=True)
+                    child.not_before = now + AFTER_A_FAILURE
 
     def _end_children(self) -> None:
         """SIGTERM to the main processes only: the workers' own main process drains its workers. Then no mercy."""

@@ -12,3 +12,5 @@ urlpatterns = [
     path("shop/", include("ordering.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "portal.middleware.server_error"

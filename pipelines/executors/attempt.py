@@ -7,6 +7,7 @@ import os
 import secrets as random
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -134,7 +135,18 @@ class Attempt:
             shutil.rmtree(path, ignore_errors=True)
 
     def _remember(self, produced: list[Artifact], outcome: Outcome) -> None:
+        """Write the last word, however long the disk refuses to take it: the work is done and must not count as
+        lost."""
         content = {"produced": [asdict(artifact) for artifact in produced], "outcome": asdict(outcome)}
+        while True:
+            try:
+                return self._write_result(content)
+            except OSError:
+                if self.stopping():
+                    raise
+                time.sleep(0.5)
+
+    def _write_result(self, content: dict[str, Any]) -> None:
         temporary = self._result.with_name(f"result.{random.token_hex(4)}")
         with temporary.open("w") as file:
             json.dump(content, file)

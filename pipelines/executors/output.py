@@ -67,9 +67,11 @@ class Output:
         return self.mask(data.decode(errors="replace")).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
     def _remember(self) -> None:
-        # In place and of one length, so that no moment exists in which the file is empty.
-        descriptor = os.open(self.offset_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.pwrite(descriptor, f"{self.offset:020}".encode(), 0)
-        finally:
-            os.close(descriptor)
+        # In place and of one length, so that no moment exists in which the file is empty. Where the disk takes
+        # nothing, a later caller says some of it again: no reason to give up work that goes on.
+        with suppress(OSError):
+            descriptor = os.open(self.offset_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(descriptor, f"{self.offset:020}".encode(), 0)
+            finally:
+                os.close(descriptor)

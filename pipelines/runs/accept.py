@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from ..definition.model import Definition, Gate, GateTeam, StageDef
 from ..definition.ownership import GuardedChange, guarded_changes
+from ..definition.parse import parse
 from ..models import DefinitionVersion, Environment, Pipeline, Run, Stage
 
 OWNERSHIP_STAGE = "ownership-change"
@@ -82,12 +84,37 @@ def _freeze(freeze: dict[str, Any]) -> dict[str, Any]:
     return {key: str(value) if key in ("start", "end") else value for key, value in freeze.items()}
 
 
+def overtaken(stage: Stage) -> str:
+    """Why an approved change of ownership must not count any more, "" if it may.
+
+    Another one may have been accepted since its teams were asked; then it could take from a team what it never gave.
+    """
+    definition = _asked_for(stage)
+    if definition is None:
+        return ""
+    run = stage.run
+    pipeline = Pipeline.objects.select_for_update(of=("self",)).select_related("accepted").get(pk=run.pipeline_id)
+    default = run.ref == f"refs/heads/{pipeline.default_branch}"
+    present = parse(pipeline.accepted.text).definition if pipeline.accepted else None
+    now = held_changes(present, definition, on_default_branch=default, owner=pipeline.owner)
+    asked = stage.definition["with_"]["changes"]
+    if all(json.loads(json.dumps(asdict(change))) in asked for change in now):
+        return ""
+    return (
+        "another change of ownership was accepted since this one was asked about, and the two do not fit together; "
+        "start this commit again to ask about what it would change now"
+    )
+
+
 def ownership_change(stage: Stage) -> None:
     """Called when a stage succeeded: if it was the ownership change, what it asked for counts from now on."""
-    if stage.name != OWNERSHIP_STAGE or stage.run.definition is None:
-        return
-    from ..definition.parse import parse
-
-    definition = parse(stage.run.definition.text).definition
+    definition = _asked_for(stage)
     if definition is not None:
         accept(stage.run, definition)
+
+
+def _asked_for(stage: Stage) -> Definition | None:
+    """The definition that this stage asks about; None for every other stage."""
+    if stage.name != OWNERSHIP_STAGE or stage.run.definition is None:
+        return None
+    return parse(stage.run.definition.text).definition

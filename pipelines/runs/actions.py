@@ -219,8 +219,9 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
 def _give_up(stage: Stage, changes: Changes) -> None:
     """Close the attempt of which nobody knows what became; a person has looked."""
     Attempt.objects.filter(stage=stage, open=True).update(
-        open=False, state=State.ERROR, reason="a person decided to do it again", ended_at=changes.now
-    )
+        open=False, state=State.ERROR, reason="a person decided to do it again", ended_at=changes.now,
+        data={"given_up": True},
+    )  # fmt: skip
     changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason="a person decided to do it again")
     changes.save()
     stage.state = State.ERROR

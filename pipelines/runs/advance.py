@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from .. import dag, events, snapshots
@@ -17,11 +17,13 @@ from .changes import Changes
 
 def lock(run: int) -> Run:
     """The run's row, locked until the transaction ends. Every change of a run starts here."""
-    return lock_where(pk=run)
+    return Run.objects.select_for_update(of=("self",)).select_related("pipeline").get(pk=run)
 
 
-def lock_where(**fields: object) -> Run:
-    return Run.objects.select_for_update(of=("self",)).select_related("pipeline").get(**fields)
+def lock_of(attempt: int) -> Run:
+    """As `lock`, by an attempt of one of its stages, whose key and position are in `stage` and `position`."""
+    runs = Run.objects.select_for_update(of=("self",)).filter(stages__attempts=attempt)
+    return runs.annotate(stage=F("stages"), position=F("stages__position")).get()
 
 
 def advance(run: int) -> None:

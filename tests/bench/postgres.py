@@ -39,7 +39,7 @@ def server() -> Iterator[str]:
         made = [initdb, "-D", data, "-U", "burger", "-A", "trust", "-E", "UTF8", "--no-instructions"]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **who)
         options = ["-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", folder]
-        log = open(f"{folder}/log", "w")  # noqa: SIM115 closed with the server
+        log = Path(folder, "log").open("w")  # noqa: SIM115 closed with the server
         process = subprocess.Popen([postgres, *options], stdout=log, stderr=log, **who)
         try:
             _until_ready(port, process, Path(folder, "log"))

@@ -62,7 +62,7 @@ def job_model() -> Any:
     """A table with what a stage and its attempt write, and nothing else."""
     from django.db import connection, models
 
-    class Job(models.Model):
+    class Job(models.Model):  # noqa: DJ008 never shown
         state = models.CharField(max_length=10, default="queued")
         reason = models.TextField(blank=True)
         attempts = models.PositiveIntegerField(default=0)

@@ -73,16 +73,20 @@ def receive(key: str, commit: str) -> int:
     return runs.receive(pipeline, push, provider="test", delivery=key)[0].pk
 
 
-def begin(text: str, commit: str = "c0ffee" + "0" * 34, ref: str = "refs/heads/main") -> int:
-    """Start a run of a pipeline file at once; returns its key."""
-    pipeline = Pipeline.objects.get(slug="demo")
+def begin(text: str, commit: str = "c0ffee" + "0" * 34, ref: str = "refs/heads/main", slug: str = "") -> int:
+    """Start a run of a pipeline file at once, in a pipeline of its own unless one is named; returns its key."""
+    demo = Pipeline.objects.get(slug="demo")
+    slug = slug or f"demo-{Pipeline.objects.count()}"
+    pipeline, _ = Pipeline.objects.get_or_create(
+        slug=slug, defaults={"name": slug, "owner": demo.owner, "repository": demo.repository}
+    )
     run = start(pipeline=pipeline, push=runs.Push(ref=ref, commit=commit), text=text.encode())
     assert run.definition or run.state != "error", run.reason
     return run.pk
 
 
 def accepted() -> str:
-    """The digest of the definition that decides who owns what."""
+    """The digest of the definition that decides who owns what in `demo`."""
     version = Pipeline.objects.get(slug="demo").accepted
     return version.digest if version else ""
 

@@ -48,6 +48,7 @@ def environment(home: Path, port: int, **more: str) -> dict[str, str]:
     return kept | {
         "BURGER_HOME": str(home),
         "BURGER_PORT_BASE": str(port),
+        "BURGER_ENVIRONMENTS": "",
         "DJANGO_SETTINGS_MODULE": "portal.settings",
         "PYTHONPATH": str(ROOT),
         **more,
@@ -124,6 +125,8 @@ class Installation:
         eventually(self.well, 60, self.logs)
 
     def well(self) -> bool:
+        assert self.supervisor
+        assert self.supervisor.poll() is None, self.logs()
         with suppress(httpx.HTTPError):
             return httpx.get(f"{self.url}/api/health", timeout=5).status_code == 200
         return False
@@ -211,9 +214,15 @@ class Installation:
 
     def ledger_of(self, run: int) -> list[str]:
         """What the stages of a run wrote down, one line for each time that one of them began."""
-        number = self.value("SELECT number FROM pipelines_run WHERE id = ?", run)
+        return [stage for stage, _ in self.began(run)]
+
+    def began(self, run: int) -> list[tuple[str, int]]:
+        """The same with the process id of each."""
+        keys = {key: name for key, name in self.rows(
+            "SELECT a.key, s.name FROM pipelines_attempt a JOIN pipelines_stage s ON s.id = a.stage_id "
+            "WHERE s.run_id = ?", run)}  # fmt: skip
         lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
-        return [line.split(" ")[1] for line in lines if line.split(" ")[0] == str(number)]
+        return [(keys[key], int(pid)) for key, pid in (line.split(" ") for line in lines) if key in keys]
 
     # --- hurting ------------------------------------------------------------------------------------------------
 

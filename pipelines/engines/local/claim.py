@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from pipelines.models import Attempt, Run, Stage
+from pipelines.models import Attempt, Pipeline, Run, Stage
 from pipelines.runs.advance import lock
 from pipelines.runs.changes import Changes
 from pipelines.snapshots import Loaded
@@ -62,11 +62,12 @@ def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
         return claimed
 
 
-def claim_next(loaded: Loaded, changes: Changes, worker: str) -> Claimed | None:
+def claim_next(loaded: Loaded, changes: Changes, worker: str, pipeline: Pipeline) -> Claimed | None:
     """Claim the first stage that is ready in a run that is locked anyway, in its transaction."""
+    changes.run.pipeline = pipeline
     for row in loaded.rows:
         if row.state == State.QUEUED and (row.due_at is None or row.due_at <= changes.now):
-            stage = Stage.objects.defer("plan", "artifacts").get(pk=row.id)
+            stage = Stage.objects.get(pk=row.id)
             changes.show(row.id, stage)
             return _take(stage, worker, changes)
     return None

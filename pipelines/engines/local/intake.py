@@ -25,6 +25,7 @@ from pipelines.runs.push import as_push
 
 HOLD = timedelta(seconds=60)  # how long one worker may take for one push
 TRIES = 5
+HELD_BY = "being fetched by worker "
 NO_COMMIT = "0" * 40
 
 
@@ -48,13 +49,18 @@ def take_one(worker: str) -> bool:
     row = Delivery.objects.filter(due, open=True).order_by("id").first()
     if row is None:
         return False
-    mine = Delivery.objects.filter(due, pk=row.pk, open=True).update(not_before=now + HOLD, tries=F("tries") + 1)
+    mine = Delivery.objects.filter(due, pk=row.pk, open=True).update(
+        not_before=now + HOLD, tries=F("tries") + 1, note=f"{HELD_BY}{worker}"
+    )
     if mine:
         _handle(Delivery.objects.select_related("pipeline", "requested_by", "rerun_of").get(pk=row.pk))
     return True
 
 
 def _handle(row: Delivery) -> None:
+    if row.tries > TRIES:
+        _close(row, note=f"given up: {TRIES} workers were lost while they fetched it; push again, or have a look")
+        return
     try:
         commit = read_commit(row.pipeline, ref=row.ref, commit=row.commit)
     except RefusedInputError as error:
@@ -92,7 +98,7 @@ def _start(row: Delivery, commit: Commit) -> None:
             text=commit.text,
             problem=f"{path} was not found at commit {commit.name[:12]}. Add it, or name another path in the pipeline.",
         )
-        Delivery.objects.filter(pk=row.pk).update(open=False, run=run, commit=commit.name)
+        Delivery.objects.filter(pk=row.pk).update(open=False, run=run, commit=commit.name, note="")
 
 
 def not_triggered(text: bytes | None, ref: str, paths: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ class Loop:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._judge_after = time.monotonic() + AFTER_A_RESTART
+        self._last_good_round = self._trust_silence_after = 0.0
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,7 +40,8 @@ class Loop:
     def round(self) -> None:
         """Everything once. A database that is away for a while ends the round, not the process."""
         try:
-            sweep.sweep()
+            sweep.sweep(judge_silence=self._can_judge_silence())
+            self._last_good_round = time.time()
             now = timezone.now()
             triggers.poll(now)
             triggers.schedule(now)
@@ -49,6 +51,14 @@ class Loop:
         except Exception:
             log.exception("This round of the sweeper failed; the next one comes in %s s", ROUND)
             connections.close_all()
+
+    def _can_judge_silence(self) -> bool:
+        """While this process could not look, because the database was away, the machine slept or nobody ran it, the
+        workers may have had no chance either. They get the time of a lease to say that they are there."""
+        # By the clock on the wall, which goes on while a machine sleeps, and by which leases end.
+        if abs(time.time() - self._last_good_round) > settings.LEASE / 2:
+            self._trust_silence_after = time.monotonic() + settings.LEASE
+        return time.monotonic() > self._trust_silence_after
 
 
 def _pid_file() -> Path:

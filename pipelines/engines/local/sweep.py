@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import socket
 from datetime import datetime, timedelta
 
-import psutil
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from pipelines import runs, wake
-from pipelines.models import Attempt, Beat, Delivery, Stage
-from pipelines.runs.advance import advance_locked, lock
+from pipelines.models import Attempt, Beat, Delivery, Environment, Stage
+from pipelines.runs.advance import advance_locked, lock, wake_next
 from pipelines.runs.changes import Changes
 from pipelines.states import ENDED, Reason, State
+
+from .identity import is_dead
+from .intake import HELD_BY
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,14 @@ QUARANTINE = 3  # workers that one attempt may take with it
 STALLED = 8.0  # seconds for which ready work may lie untouched while a worker is free
 
 
-def sweep() -> None:
-    """One round. A failure in one part must not keep the others from being done."""
+def sweep(*, judge_silence: bool = True) -> None:
+    """One round. A failure in one part must not keep the others from being done.
+
+    Without `judge_silence`, only workers that are known to be dead lose what they hold.
+    """
     now = timezone.now()
-    for part in (_lost_attempts, _due_stages, _forgotten):
+    for part in (_dead_workers, *((_silent_workers,) if judge_silence else ()), _dropped_pushes, _due_stages,
+                 _free_locks, _forgotten):  # fmt: skip
         try:
             part(now)
         except Exception:
@@ -35,16 +40,36 @@ def sweep() -> None:
     Beat.objects.update_or_create(name="sweeper", defaults={"at": now})
 
 
-def _lost_attempts(now: datetime) -> None:
-    """Attempts whose lease has run out, or whose worker was on this machine and is no more."""
-    held = Attempt.objects.filter(open=True, lease_until__isnull=False).values_list(
-        "pk", "fence", "claims", "worker", "lease_until"
-    )
-    for pk, fence, claims, worker, lease in held:
-        if lease > now and not _is_dead(worker):
-            continue
-        why = f"worker {worker} is gone" if _is_dead(worker) else f"worker {worker} has been silent"
-        _lose(pk, fence, claims, why)
+def _dead_workers(now: datetime) -> None:
+    """Attempts whose worker was on this machine and is no more."""
+    held = Attempt.objects.filter(open=True, lease_until__isnull=False)
+    for pk, fence, claims, worker in held.values_list("pk", "fence", "claims", "worker"):
+        if is_dead(worker):
+            _lose(pk, fence, claims, f"worker {worker} is gone")
+
+
+def _silent_workers(now: datetime) -> None:
+    """Attempts whose lease has run out."""
+    held = Attempt.objects.filter(open=True, lease_until__lte=now)
+    for pk, fence, claims, worker in held.values_list("pk", "fence", "claims", "worker"):
+        _lose(pk, fence, claims, f"worker {worker} has been silent")
+
+
+def _dropped_pushes(now: datetime) -> None:
+    """Pushes whose commit was being fetched by a worker that is no more."""
+    held = Delivery.objects.filter(open=True, not_before__gt=now, note__startswith=HELD_BY)
+    for pk, note in held.values_list("pk", "note"):
+        if is_dead(note.removeprefix(HELD_BY)):
+            Delivery.objects.filter(pk=pk, note=note).update(not_before=now)
+            wake.workers(1)
+
+
+def _free_locks(now: datetime) -> None:
+    """Runs that wait for an environment which nobody holds: who gave it back died before it could tell them."""
+    waiting = Stage.objects.filter(state=State.WAITING, reason_code=Reason.LOCK).order_by()
+    for pipeline, name in waiting.values_list("run__pipeline", "environment").distinct():
+        if Environment.objects.filter(pipeline=pipeline, name=name, holder=None).exists():
+            wake_next(pipeline, name)
 
 
 def _lose(pk: int, fence: int, claims: int, why: str) -> None:
@@ -56,20 +81,6 @@ def _lose(pk: int, fence: int, claims: int, why: str) -> None:
             runs.lost(pk, fence, f"{why}; finding out what became of the work")
     except runs.StaleResult:
         log.info("Attempt %s was reported after all", pk)
-
-
-def _is_dead(worker: str) -> bool:
-    host, _, rest = worker.rpartition(":")[0].rpartition(":")
-    started = worker.rpartition(":")[2]
-    if host != socket.gethostname() or not rest.isdigit():
-        return False
-    try:
-        process = psutil.Process(int(rest))
-        return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
 
 
 def _due_stages(now: datetime) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from pipelines.models import Pipeline
 from pipelines.runs.changes import Changes
 from pipelines.snapshots import Loaded
 
 from . import intake
 from .claim import Claimed, claim_next, next_attempt
-from .worker import carry_out, me
+from .identity import me
+from .worker import carry_out
 
 STAY = 1.0  # seconds at one run, after which what waits elsewhere may be older
 
@@ -26,11 +28,11 @@ def _work_on_a_run() -> bool:
     claimed = next_attempt(me())
     if claimed is None:
         return False
-    then = partial(_go_on, time.monotonic() + STAY)
+    then = partial(_go_on, time.monotonic() + STAY, claimed.run.pipeline)
     while claimed is not None:
         claimed = carry_out(claimed, then)
     return True
 
 
-def _go_on(until: float, loaded: Loaded, changes: Changes) -> Claimed | None:
-    return claim_next(loaded, changes, me()) if time.monotonic() < until else None
+def _go_on(until: float, pipeline: Pipeline, loaded: Loaded, changes: Changes) -> Claimed | None:
+    return claim_next(loaded, changes, me(), pipeline) if time.monotonic() < until else None

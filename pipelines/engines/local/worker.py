@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, TypeVar
 
-import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
@@ -37,17 +34,6 @@ OVERTIME = 5.0  # seconds
 LOOK = 0.5  # seconds between looks at what people want of a running stage
 
 
-@lru_cache(maxsize=1)
-def _me(pid: int) -> str:
-    started = psutil.Process(pid).create_time()
-    return f"{socket.gethostname()}:{pid}:{started:.2f}"
-
-
-def me() -> str:
-    """This process, named so that a reused process id is never taken for it."""
-    return _me(os.getpid())
-
-
 class LeaseLost(BaseException):
     """Another worker goes on with this attempt. Not an Exception, so that no executor takes it for a fault of its
     work: what runs must be left running for the other one to join."""
@@ -70,7 +56,7 @@ def carry_out(claimed: Claimed, then: Then) -> Claimed | None:
 
 
 def _carry_out(claimed: Claimed, watch: Watch) -> None:
-    spec = spec_of(claimed)
+    spec = persistently(lambda: spec_of(claimed))
     executor = registry.make(spec.kind, registry.workplace())
     if claimed.stage.stop_requested:
         executor.cancel(spec, claimed.key)
@@ -82,12 +68,21 @@ def _carry_out(claimed: Claimed, watch: Watch) -> None:
         if found.state == "unknown":
             return persistently(lambda: unknowable(claimed.attempt, claimed.fence, found.reason))
         watch.log(base.Log(f"[contact was lost; the work is {found.state.replace('_', ' ')}]\n"))
+    _end_what_was_given_up(claimed, executor, spec)
     watch.limit(spec.timeout)
     for item in executor.start(spec, claimed.key, watch):
         if isinstance(item, base.Outcome):
             return watch.outcome(item)
         _REPORT[type(item)](watch, item)
     return watch.outcome(base.Outcome("error", f"the executor {spec.kind} ended without saying how"))
+
+
+def _end_what_was_given_up(claimed: Claimed, executor: base.Executor, spec: base.StageSpec) -> None:
+    """Work outlives its worker: what an earlier attempt began, that nobody saw end, must not go on beside this one."""
+    if claimed.number > 1:
+        given_up = Attempt.objects.filter(stage=claimed.stage.pk, open=False, data__given_up=True)
+        for key in persistently(lambda: list(given_up.values_list("key", flat=True))):
+            executor.cancel(spec, key)
 
 
 def _plan(claimed: Claimed, executor: base.Executor, spec: base.StageSpec) -> None:
@@ -127,10 +122,15 @@ class Watch:
         self._text: list[str] = []
         self._size = 0
         self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._held_at = time.monotonic()
 
     # What the executor sees (base.Control).
 
     def stopping(self) -> bool:
+        # This process may have been stopped, or the database away, for longer than the lease: ask before going on.
+        if time.monotonic() - self._held_at > settings.LEASE:
+            persistently(self.beat)
         if self.lost:
             raise LeaseLost(f"The lease of {self.claimed.key} was lost; another worker goes on with it.")
         return self._stop or self.overdue()
@@ -158,10 +158,13 @@ class Watch:
             self.flush()
 
     def flush(self) -> None:
-        with self._guard:
-            text, self._text, self._size = "".join(self._text), [], 0
-        if text:
-            persistently(lambda: runs.wrote(self.claimed.attempt, self.claimed.fence, text))
+        """Write what has been collected. Once it returns, nothing is on its way on the other thread either: output
+        that came after the outcome would be refused."""
+        with self._writing:
+            with self._guard:
+                text, self._text, self._size = "".join(self._text), [], 0
+            if text:
+                persistently(lambda: runs.wrote(self.claimed.attempt, self.claimed.fence, text))
 
     def progress(self, item: base.Progress) -> None:
         self.flush()
@@ -186,6 +189,7 @@ class Watch:
             heartbeat_at=now, lease_until=now + timedelta(seconds=settings.LEASE)
         )
         self.lost = self.lost or not kept
+        self._held_at = time.monotonic()
 
     def look(self) -> None:
         """See whether people want something of this stage."""
