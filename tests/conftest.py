@@ -11,7 +11,6 @@ import pytest
 
 from tests import home as _home  # noqa: F401  also where the shop's settings are used
 
-
 _left_out: dict[str, str] = {}
 
 

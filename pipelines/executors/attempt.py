@@ -148,11 +148,14 @@ class Attempt:
 
     def _write_result(self, content: dict[str, Any]) -> None:
         temporary = self._result.with_name(f"result.{random.token_hex(4)}")
-        with temporary.open("w") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._result)
+        try:
+            with temporary.open("w") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._result)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _remembered(self) -> Iterator[Yielded]:
         content = json.loads(self._result.read_text())
@@ -219,9 +222,7 @@ def argument_list(spec: StageSpec, name: str = "command") -> list[str]:
     """The command of the stage's `with`. Raises PlanError."""
     argv = spec.with_.get(name)
     if not isinstance(argv, list | tuple) or not argv or not all(isinstance(word, str) for word in argv):
-        raise PlanError(
-            f"Stage {spec.stage}: `{name}` has to be a list of texts, the program first, found {argv!r}."
-        )
+        raise PlanError(f"Stage {spec.stage}: `{name}` has to be a list of texts, the program first, found {argv!r}.")
     return list(argv)
 
 
@@ -229,9 +230,7 @@ def texts(spec: StageSpec, name: str) -> dict[str, str]:
     """A mapping of names to texts out of the stage's `with`; empty when it is not there. Raises PlanError."""
     found: Any = spec.with_.get(name) or {}
     if not isinstance(found, Mapping):
-        raise PlanError(
-            f"Stage {spec.stage}: `{name}` has to be a mapping of names to texts, found {found!r}."
-        )
+        raise PlanError(f"Stage {spec.stage}: `{name}` has to be a mapping of names to texts, found {found!r}.")
     return {str(key): str(value) for key, value in found.items()}
 
 
@@ -242,12 +241,9 @@ def artifact(spec: StageSpec, name: str | None = None) -> Artifact:
     if name not in (None, "workspace"):
         known = ", ".join(sorted(spec.artifacts)) or "none"
         raise PlanError(f"Stage {spec.stage}: no stage that it needs made {name!r}. There is: {known}.")
-    found = sorted(
-        {each.digest: each for each in spec.artifacts.values() if each.kind == "workspace"}.items()
-    )
+    found = sorted({each.digest: each for each in spec.artifacts.values() if each.kind == "workspace"}.items())
     if len(found) != 1:
         raise PlanError(
-            f"Stage {spec.stage} needs exactly one workspace, found {len(found)}: "
-            "let it need one `source` stage."
+            f"Stage {spec.stage} needs exactly one workspace, found {len(found)}: let it need one `source` stage."
         )
     return found[0][1]

@@ -149,9 +149,7 @@ class CommandExecutor:
 
     def _data(self, name: str) -> Path:
         if not _ENVIRONMENT.fullmatch(name):
-            raise PlanError(
-                f"{name!r} cannot be the name of an environment: letters, digits, . _ - are possible."
-            )
+            raise PlanError(f"{name!r} cannot be the name of an environment: letters, digits, . _ - are possible.")
         folder = self.workplace.home / "environments" / name / "data"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)

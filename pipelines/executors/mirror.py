@@ -78,9 +78,7 @@ class Mirror:
         if token:
             settings[f"http.{self.address}.extraHeader"] = f"Authorization: Basic {basic(token)}"
         kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name in _PASSED_ON or name.lower().endswith("_proxy")
+            name: value for name, value in os.environ.items() if name in _PASSED_ON or name.lower().endswith("_proxy")
         }
         if certificates := os.environ.get("SSL_CERT_FILE"):
             kept["GIT_SSL_CAINFO"] = certificates
@@ -209,9 +207,7 @@ class Mirror:
         except FileNotFoundError:
             raise WorkFailedError(f"There is no git on {STANDARD_PATH}. Install the package git.") from None
         except subprocess.TimeoutExpired:
-            raise WorkFailedError(
-                f"git {arguments[0]} took longer than {_PATIENCE} s; is the disk well?"
-            ) from None
+            raise WorkFailedError(f"git {arguments[0]} took longer than {_PATIENCE} s; is the disk well?") from None
         if done.returncode:
             raise WorkFailedError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
@@ -227,9 +223,7 @@ class _Read:
         self.stdin.flush()
         head = self.stdout.readline().split()
         if len(head) != 3:
-            raise WorkFailedError(
-                f"The mirror has no object {name}; remove it, and the next fetch makes it anew."
-            )
+            raise WorkFailedError(f"The mirror has no object {name}; remove it, and the next fetch makes it anew.")
         content = self.stdout.read(int(head[2]))
         self.stdout.read(1)
         return content

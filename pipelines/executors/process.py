@@ -213,9 +213,7 @@ def _exit(folder: Path) -> Exit:
     problem = ""
     with suppress(OSError):
         problem = (folder / "keeper.log").read_text(errors="replace").strip().rpartition("\n")[2]
-    return Exit(
-        None, f"the process that keeps commands could not start: {problem or 'it left no message'}", "lost"
-    )
+    return Exit(None, f"the process that keeps commands could not start: {problem or 'it left no message'}", "lost")
 
 
 # --- who is it --------------------------------------------------------------------------------------------

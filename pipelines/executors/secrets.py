@@ -57,9 +57,7 @@ def _from_environment(team: str, name: str) -> str:
         )
     variable = "BURGER_SECRET_" + re.sub(r"[.-]", "_", f"{team}__{name}").upper()
     if variable not in os.environ:
-        raise SecretError(
-            f"The secret 'env:{name}' of team {team!r} is not there: set {variable} for the workers."
-        )
+        raise SecretError(f"The secret 'env:{name}' of team {team!r} is not there: set {variable} for the workers.")
     return os.environ[variable]
 
 

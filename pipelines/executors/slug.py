@@ -109,9 +109,7 @@ class SlugExecutor:
         yield Produced(Artifact(spec.stage, "slug", digest, size, meta))
         yield Outcome("succeeded", f"built {_component(spec)} as {digest[:19]}")
 
-    def _build(
-        self, spec: StageSpec, attempt: Attempt, command: list[str]
-    ) -> Generator[Yielded, None, Outcome | None]:
+    def _build(self, spec: StageSpec, attempt: Attempt, command: list[str]) -> Generator[Yielded, None, Outcome | None]:
         env = environment(self.workplace.home, attempt.home) | texts(spec, "env")
         hidden = credentials(env)
         for event in process.run(
@@ -135,11 +133,7 @@ def _component(spec: StageSpec) -> str:
 
 def _globs(spec: StageSpec, name: str) -> list[str]:
     found = spec.with_.get(name) or []
-    if (
-        not isinstance(found, Sequence)
-        or isinstance(found, str)
-        or not all(isinstance(each, str) for each in found)
-    ):
+    if not isinstance(found, Sequence) or isinstance(found, str) or not all(isinstance(each, str) for each in found):
         raise PlanError(f"Stage {spec.stage}: `{name}` has to be a list of globs, found {found!r}.")
     return list(found)
 
@@ -147,18 +141,14 @@ def _globs(spec: StageSpec, name: str) -> list[str]:
 def _output(spec: StageSpec) -> PurePosixPath:
     path = PurePosixPath(str(spec.with_.get("output") or "."))
     if path.is_absolute() or ".." in path.parts:
-        raise PlanError(
-            f"Stage {spec.stage}: `output` has to be a folder inside the tree, found {str(path)!r}."
-        )
+        raise PlanError(f"Stage {spec.stage}: `output` has to be a folder inside the tree, found {str(path)!r}.")
     return path
 
 
 def _inside(tree: Path, output: PurePosixPath) -> Path:
     folder = (tree / output).resolve()
     if not folder.is_dir() or not folder.is_relative_to(tree.resolve()):
-        raise WorkFailedError(
-            f"The build made no folder {str(output)!r}, which `output` says is to be packed."
-        )
+        raise WorkFailedError(f"The build made no folder {str(output)!r}, which `output` says is to be packed.")
     return folder
 
 

@@ -52,9 +52,7 @@ def check_address(address: str) -> str:
     Possible are https://, ssh://, user@host:path, file:/// and an absolute path.
     """
     if not address or not address.isprintable() or any(character.isspace() for character in address):
-        raise RefusedInputError(
-            "A repository's address must not be empty, nor hold blanks or control characters."
-        )
+        raise RefusedInputError("A repository's address must not be empty, nor hold blanks or control characters.")
     if address.startswith("-") or "::" in address:
         raise RefusedInputError("A repository's address must not begin with - and must not hold ::.")
     if address.startswith("/") or _SCP.fullmatch(address):
@@ -63,9 +61,7 @@ def check_address(address: str) -> str:
         parts = urlsplit(address)
         port = parts.port
     except ValueError:
-        raise RefusedInputError(
-            "This repository's address cannot be read; expected https://HOST/PATH."
-        ) from None
+        raise RefusedInputError("This repository's address cannot be read; expected https://HOST/PATH.") from None
     if parts.scheme not in ("https", "ssh", "file"):
         raise RefusedInputError(
             f"Repositories are fetched by https, ssh or from an absolute path, found {parts.scheme!r}."
@@ -79,9 +75,7 @@ def check_address(address: str) -> str:
         raise RefusedInputError("A repository's address has neither a query nor a fragment nor port 0.")
     named = (parts.hostname or "").startswith("-") or (parts.username or "").startswith("-")
     if named or bool(parts.hostname) == (parts.scheme == "file") or not parts.path.startswith("/"):
-        raise RefusedInputError(
-            f"A repository's address by {parts.scheme} needs a host (file: none) and a path."
-        )
+        raise RefusedInputError(f"A repository's address by {parts.scheme} needs a host (file: none) and a path.")
     return address
 
 
@@ -170,9 +164,7 @@ class SourceExecutor:
         yield Produced(Artifact(spec.stage, "workspace", digest, size, meta))
         yield Outcome("succeeded", f"commit {spec.commit[:12]}")
 
-    def _fetch(
-        self, spec: StageSpec, mirror: Mirror, attempt: Attempt
-    ) -> Generator[Yielded, None, Outcome | None]:
+    def _fetch(self, spec: StageSpec, mirror: Mirror, attempt: Attempt) -> Generator[Yielded, None, Outcome | None]:
         """By the commit's name first; some servers only hand out what a branch or tag names.
 
         Returns the Outcome when this ends the stage.

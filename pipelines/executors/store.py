@@ -57,9 +57,7 @@ class Store:
         """The file with this content, to be read only. Raises StoreError when there is none."""
         place = self._place(digest)
         if not place.is_file():
-            raise StoreError(
-                f"The store has no {digest} (looked for {place}). Run the stage that makes it again."
-            )
+            raise StoreError(f"The store has no {digest} (looked for {place}). Run the stage that makes it again.")
         return place
 
     def verify(self, digest: str) -> int:
@@ -75,9 +73,7 @@ class Store:
             )
         return place.stat().st_size
 
-    def pack(
-        self, tree: Path, *, include: Sequence[str] = ("**",), exclude: Sequence[str] = ()
-    ) -> tuple[str, int]:
+    def pack(self, tree: Path, *, include: Sequence[str] = ("**",), exclude: Sequence[str] = ()) -> tuple[str, int]:
         """Keep a folder as a tar archive that depends on names, contents and executable bits only.
 
         `include` and `exclude` are globs over paths relative to `tree`; `**` spans folders, and a pattern
@@ -111,9 +107,7 @@ class Store:
                 _extract(tar, fresh)
             _move(fresh, to)
         except tarfile.TarError as error:
-            raise StoreError(
-                f"{digest} cannot be unpacked: {error}. Was it made by another program?"
-            ) from error
+            raise StoreError(f"{digest} cannot be unpacked: {error}. Was it made by another program?") from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -223,9 +217,7 @@ def _members(tree: Path, include: Sequence[str], exclude: Sequence[str]) -> Iter
             yield name, path
     if unused - {"**"}:
         names = ", ".join(sorted(unused - {"**"}))
-        raise StoreError(
-            f"Nothing in the tree matches {names}. Check the spelling, or leave the pattern out."
-        )
+        raise StoreError(f"Nothing in the tree matches {names}. Check the spelling, or leave the pattern out.")
 
 
 def _walk(folder: Path, prefix: PurePosixPath, unwanted: list[re.Pattern[str]]) -> Iterator[tuple[str, Path]]:
@@ -258,9 +250,7 @@ def _put(tar: tarfile.TarFile, tree: Path, name: str, path: Path) -> None:
         member.type = tarfile.DIRTYPE
         tar.addfile(member)
     else:
-        raise StoreError(
-            f"{name} is a device, a socket or a pipe; exclude it, or do not leave it in the tree."
-        )
+        raise StoreError(f"{name} is a device, a socket or a pipe; exclude it, or do not leave it in the tree.")
 
 
 def _extract(tar: tarfile.TarFile, to: Path) -> None:
@@ -311,7 +301,5 @@ def check_link(tree: Path, link: Path) -> str:
     except RuntimeError:
         raise StoreError(f"The link {name} leads to itself. Remove it.") from None
     if target.startswith("/") or not inside:
-        raise StoreError(
-            f"The link {name} leads to {target}, out of the tree. Replace it by what it stands for."
-        )
+        raise StoreError(f"The link {name} leads to {target}, out of the tree. Replace it by what it stands for.")
     return target

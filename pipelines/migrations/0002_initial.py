@@ -6,182 +6,264 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('pipelines', '0001_initial'),
+        ("pipelines", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='approval',
-            name='user',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='approvals', to=settings.AUTH_USER_MODEL),
+            model_name="approval",
+            name="user",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="approvals", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='requested_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="delivery",
+            name="requested_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='pipeline',
-            name='accepted',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='pipelines.definitionversion'),
+            model_name="pipeline",
+            name="accepted",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="pipelines.definitionversion",
+            ),
         ),
         migrations.AddField(
-            model_name='environment',
-            name='pipeline',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='environments', to='pipelines.pipeline'),
+            model_name="environment",
+            name="pipeline",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="environments", to="pipelines.pipeline"
+            ),
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='pipeline',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='pipelines.pipeline'),
+            model_name="delivery",
+            name="pipeline",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="deliveries", to="pipelines.pipeline"
+            ),
         ),
         migrations.AddField(
-            model_name='definitionversion',
-            name='pipeline',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='definitions', to='pipelines.pipeline'),
+            model_name="definitionversion",
+            name="pipeline",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="definitions", to="pipelines.pipeline"
+            ),
         ),
         migrations.AddField(
-            model_name='release',
-            name='environment',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='releases', to='pipelines.environment'),
+            model_name="release",
+            name="environment",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="releases", to="pipelines.environment"
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='definition',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='pipelines.definitionversion'),
+            model_name="run",
+            name="definition",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="runs",
+                to="pipelines.definitionversion",
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='pipeline',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='pipelines.pipeline'),
+            model_name="run",
+            name="pipeline",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="pipelines.pipeline"
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='requested_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="run",
+            name="requested_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='rerun_of',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='pipelines.run'),
+            model_name="run",
+            name="rerun_of",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="pipelines.run",
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='superseded_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='pipelines.run'),
+            model_name="run",
+            name="superseded_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="pipelines.run",
+            ),
         ),
         migrations.AddField(
-            model_name='release',
-            name='run',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='releases', to='pipelines.run'),
+            model_name="release",
+            name="run",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="releases", to="pipelines.run"
+            ),
         ),
         migrations.AddField(
-            model_name='event',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='pipelines.run'),
+            model_name="event",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="events", to="pipelines.run"
+            ),
         ),
         migrations.AddField(
-            model_name='environment',
-            name='holder',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='pipelines.run'),
+            model_name="environment",
+            name="holder",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="pipelines.run",
+            ),
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='rerun_of',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='pipelines.run'),
+            model_name="delivery",
+            name="rerun_of",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="pipelines.run",
+            ),
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='run',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='deliveries', to='pipelines.run'),
+            model_name="delivery",
+            name="run",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="deliveries",
+                to="pipelines.run",
+            ),
         ),
         migrations.AddField(
-            model_name='stage',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stages', to='pipelines.run'),
+            model_name="stage",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="stages", to="pipelines.run"
+            ),
         ),
         migrations.AddField(
-            model_name='event',
-            name='stage',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='pipelines.stage'),
+            model_name="event",
+            name="stage",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.CASCADE, related_name="events", to="pipelines.stage"
+            ),
         ),
         migrations.AddField(
-            model_name='attempt',
-            name='stage',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='pipelines.stage'),
+            model_name="attempt",
+            name="stage",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="attempts", to="pipelines.stage"
+            ),
         ),
         migrations.AddField(
-            model_name='approval',
-            name='stage',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='approvals', to='pipelines.stage'),
+            model_name="approval",
+            name="stage",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="approvals", to="pipelines.stage"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='definitionversion',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'digest'), name='one_version_per_digest'),
+            model_name="definitionversion",
+            constraint=models.UniqueConstraint(fields=("pipeline", "digest"), name="one_version_per_digest"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['state', '-id'], name='run_by_state'),
+            model_name="run",
+            index=models.Index(fields=["state", "-id"], name="run_by_state"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['pipeline', '-id'], name='run_by_pipeline'),
+            model_name="run",
+            index=models.Index(fields=["pipeline", "-id"], name="run_by_pipeline"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'number'), name='one_run_per_number'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("pipeline", "number"), name="one_run_per_number"),
         ),
         migrations.AddConstraint(
-            model_name='environment',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'name'), name='one_environment_per_name'),
+            model_name="environment",
+            constraint=models.UniqueConstraint(fields=("pipeline", "name"), name="one_environment_per_name"),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(fields=['open', 'id'], name='delivery_open'),
+            model_name="delivery",
+            index=models.Index(fields=["open", "id"], name="delivery_open"),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'delivery'), name='one_run_per_delivery'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(fields=("pipeline", "delivery"), name="one_run_per_delivery"),
         ),
         migrations.AddIndex(
-            model_name='stage',
-            index=models.Index(fields=['state', 'reason_code', 'id'], name='stage_by_state'),
+            model_name="stage",
+            index=models.Index(fields=["state", "reason_code", "id"], name="stage_by_state"),
         ),
         migrations.AddIndex(
-            model_name='stage',
-            index=models.Index(fields=['due_at'], name='stage_due'),
+            model_name="stage",
+            index=models.Index(fields=["due_at"], name="stage_due"),
         ),
         migrations.AddConstraint(
-            model_name='stage',
-            constraint=models.UniqueConstraint(fields=('run', 'position'), name='one_stage_per_position'),
+            model_name="stage",
+            constraint=models.UniqueConstraint(fields=("run", "position"), name="one_stage_per_position"),
         ),
         migrations.AddConstraint(
-            model_name='stage',
-            constraint=models.UniqueConstraint(fields=('run', 'name'), name='one_stage_per_name'),
+            model_name="stage",
+            constraint=models.UniqueConstraint(fields=("run", "name"), name="one_stage_per_name"),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['stage', 'kind', 'seq'], name='event_of_stage'),
+            model_name="event",
+            index=models.Index(fields=["stage", "kind", "seq"], name="event_of_stage"),
         ),
         migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(fields=('run', 'seq'), name='one_event_per_number'),
+            model_name="event",
+            constraint=models.UniqueConstraint(fields=("run", "seq"), name="one_event_per_number"),
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(fields=['lease_until'], name='attempt_lease'),
+            model_name="attempt",
+            index=models.Index(fields=["lease_until"], name="attempt_lease"),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(condition=models.Q(('open', True)), fields=('stage',), name='one_open_attempt_per_stage'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("open", True)), fields=("stage",), name="one_open_attempt_per_stage"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='approval',
-            constraint=models.UniqueConstraint(condition=models.Q(('voided', '')), fields=('stage', 'user', 'plan_digest', 'resumes'), name='one_approval_per_person_and_plan'),
+            model_name="approval",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("voided", "")),
+                fields=("stage", "user", "plan_digest", "resumes"),
+                name="one_approval_per_person_and_plan",
+            ),
         ),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
@@ -33,9 +32,8 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
 def measure(name: str) -> list[Result]:
     """The results of one benchmark. One that breaks gives a result without figures, which says so."""
     module, *arguments = BENCHMARKS[name]
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-    )
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     try:
         return [from_dict(data) for data in json.loads(done.stdout)]
     except json.JSONDecodeError:

@@ -107,9 +107,7 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         order = tmp_path / f"order-{len(started)}"
         order.write_bytes(pickle.dumps((executor, spec, key, names)))
         started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(order)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-            )
+            subprocess.Popen([sys.executable, "-c", WORKER, str(order)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         )
         return started[-1]
 

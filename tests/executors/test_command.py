@@ -68,9 +68,7 @@ def test_runs_in_a_slug(command: CommandExecutor, stage: Any, carry_out: Any) ->
     assert carry_out(command, stage("cat", "which", **{"in": "backend"}))[2] == "backend\n"
 
 
-def test_its_folder_is_its_own(
-    command: CommandExecutor, stage: Any, carry_out: Any, workplace: Workplace
-) -> None:
+def test_its_folder_is_its_own(command: CommandExecutor, stage: Any, carry_out: Any, workplace: Workplace) -> None:
     script = "cat which; echo changed > which; touch $HOME/x"
     assert carry_out(command, stage("sh", "-c", script), "k-1")[2] == "source\n"
     assert carry_out(command, stage("sh", "-c", script), "k-2")[2] == "source\n"
@@ -94,9 +92,7 @@ def test_says_why_it_failed(
     assert (outcome.state, outcome.reason) == ("failed", reason)
 
 
-def test_is_told_what_it_works_for(
-    command: CommandExecutor, stage: Any, carry_out: Any, workplace: Workplace
-) -> None:
+def test_is_told_what_it_works_for(command: CommandExecutor, stage: Any, carry_out: Any, workplace: Workplace) -> None:
     told = "$BURGER_RUN $BURGER_STAGE $BURGER_COMMIT $BURGER_ENVIRONMENT $MINE"
     script = f"echo {told}; touch $DATA_DIR/db; echo $DATA_DIR"
     _, _, said = carry_out(command, stage("sh", "-c", script, environment="staging", env={"MINE": "yes"}))
@@ -165,9 +161,7 @@ def test_only_the_owners_secrets_are_handed_over(
     assert carry_out(command, spec)[0].state == "succeeded"
 
 
-def test_a_variable_that_cannot_be_one_is_an_error(
-    command: CommandExecutor, stage: Any, carry_out: Any
-) -> None:
+def test_a_variable_that_cannot_be_one_is_an_error(command: CommandExecutor, stage: Any, carry_out: Any) -> None:
     outcome, _, _ = carry_out(command, stage("true", env={"A": "x\0y"}))
     assert outcome.state == "error"
     assert "holds a NUL" in outcome.reason
@@ -195,9 +189,7 @@ def test_a_report_that_is_not_in_the_tree_is_named(
 
 
 def waiting(stage: Any, tmp_path: Path, mark: str, **with_: Any) -> Any:
-    script = (
-        f"echo one >> {tmp_path}/count; echo begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 5"
-    )
+    script = f"echo one >> {tmp_path}/count; echo begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 5"
     return stage("sh", "-c", script, env={MARK: mark}, **with_)
 
 
@@ -245,9 +237,7 @@ def test_a_command_that_was_cut_off_stops_for_a_person_unless_it_may_be_repeated
     assert marked(mark) == []
 
 
-def test_cancel_ends_it_all(
-    command: CommandExecutor, stage: Any, worker: Any, tmp_path: Path, mark: str
-) -> None:
+def test_cancel_ends_it_all(command: CommandExecutor, stage: Any, worker: Any, tmp_path: Path, mark: str) -> None:
     spec = waiting(stage, tmp_path, mark)
     first = worker(command, spec, "k-1")
     assert "begun" in first.stdout.readline()
@@ -280,9 +270,7 @@ def test_the_plan_changes_with_anything_that_would_happen(command: CommandExecut
     assert len({plan.digest, *(command.plan(each).digest for each in changed)}) == 6
 
 
-def test_what_was_not_approved_is_not_run(
-    command: CommandExecutor, stage: Any, carry_out: Any, tmp_path: Path
-) -> None:
+def test_what_was_not_approved_is_not_run(command: CommandExecutor, stage: Any, carry_out: Any, tmp_path: Path) -> None:
     approved = command.plan(stage("true")).digest
     spec = replace(stage("touch", str(tmp_path / "ran")), approved_digest=approved)
     outcome, _, _ = carry_out(command, spec)

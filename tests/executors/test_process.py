@@ -110,9 +110,7 @@ def test_refuses_what_is_no_command(run: Run, argv: Any) -> None:
 
 
 def test_hands_over_stdin_the_environment_and_nothing_else(run: Run) -> None:
-    argv = python(
-        "import os, sys", "print(sorted(os.environ), sys.stdin.read(), os.listdir('/proc/self/fd'))"
-    )
+    argv = python("import os, sys", "print(sorted(os.environ), sys.stdin.read(), os.listdir('/proc/self/fd'))")
     events = list(run(argv, env={"SECRET": "x", "LC_ALL": "C.UTF-8"}, stdin=b"hello"))
     # Descriptor 3 is the one that listing this folder takes.
     assert text_of(events) == (
@@ -204,9 +202,7 @@ def test_control_stops_the_command(run: Run, mark: str) -> None:
     assert marked(mark) == []
 
 
-def test_cancel_lets_a_command_clean_up_and_returns_once_it_is_gone(
-    run: Run, folder: Path, mark: str
-) -> None:
+def test_cancel_lets_a_command_clean_up_and_returns_once_it_is_gone(run: Run, folder: Path, mark: str) -> None:
     events = run(["sh", "-c", "trap 'echo cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done"])
     assert next(events) == Log("ready\n")
     process.cancel(folder, grace=20)
@@ -227,9 +223,7 @@ def test_cancel_kills_what_ignores_sigterm(run: Run, folder: Path, mark: str) ->
 
 def test_what_was_canceled_first_never_starts(run: Run, folder: Path, tmp_path: Path) -> None:
     process.cancel(folder)
-    assert list(run(["touch", str(tmp_path / "started")])) == [
-        Exit(None, "canceled before it started", "canceled")
-    ]
+    assert list(run(["touch", str(tmp_path / "started")])) == [Exit(None, "canceled before it started", "canceled")]
     assert not (tmp_path / "started").exists()
 
 

@@ -28,9 +28,7 @@ def stage(spec: Callable[..., Any], publish: PublishExecutor) -> Any:
         artifacts[name] = Artifact(name, "slug", digest, size, {"component": name, "commit": COMMIT})
     digest, size = publish.store.add_bytes(b"tree")
     artifacts["source"] = Artifact("source", "workspace", digest, size)
-    return spec(
-        kind="publish", stage="release", artifacts=artifacts, with_={"artifacts": ["frontend", "backend"]}
-    )
+    return spec(kind="publish", stage="release", artifacts=artifacts, with_={"artifacts": ["frontend", "backend"]})
 
 
 def test_makes_a_release_of_the_named_slugs(publish: PublishExecutor, stage: Any, carry_out: Any) -> None:
@@ -45,8 +43,7 @@ def test_makes_a_release_of_the_named_slugs(publish: PublishExecutor, stage: Any
         "pipeline": "shop",
         "commit": COMMIT,
         "artifacts": {
-            name: {"component": name, "digest": digests[name], "kind": "slug", "size": len(name)}
-            for name in digests
+            name: {"component": name, "digest": digests[name], "kind": "slug", "size": len(name)} for name in digests
         },
     }
     assert content == json.dumps(json.loads(content), sort_keys=True, separators=(",", ":")).encode()
@@ -60,9 +57,7 @@ def test_the_same_slugs_are_the_same_release(publish: PublishExecutor, stage: An
     assert (first.digest, first.meta["number"], second.meta["number"]) == (second.digest, 7, 8)
 
 
-def test_a_slug_that_changed_on_the_disk_is_not_published(
-    publish: PublishExecutor, stage: Any, carry_out: Any
-) -> None:
+def test_a_slug_that_changed_on_the_disk_is_not_published(publish: PublishExecutor, stage: Any, carry_out: Any) -> None:
     path = publish.store.path(stage.artifacts["backend"].digest)
     path.chmod(0o644)
     path.write_bytes(b"tampered")

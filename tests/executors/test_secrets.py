@@ -45,9 +45,7 @@ def test_only_the_last_line_end_is_cut(home: Path) -> None:
     assert resolve(home, "dev", "key") == "one\ntwo\n"
 
 
-@pytest.mark.parametrize(
-    "reference", ["../ops/token", "/etc/passwd", "..", ".", "", "a/b", "x:token", "token\0", "-"]
-)
+@pytest.mark.parametrize("reference", ["../ops/token", "/etc/passwd", "..", ".", "", "a/b", "x:token", "token\0", "-"])
 def test_a_reference_that_could_lead_elsewhere_is_refused(home: Path, reference: str) -> None:
     with pytest.raises(SecretError, match="is no reference to a secret"):
         resolve(home, "dev", reference)
@@ -59,9 +57,7 @@ def test_a_team_that_could_lead_elsewhere_is_refused(home: Path) -> None:
 
 
 def test_a_missing_secret_says_what_to_do(home: Path) -> None:
-    with pytest.raises(
-        SecretError, match=r"'nothing' of team 'dev' is not there: write it to .*/secrets/dev/nothing"
-    ):
+    with pytest.raises(SecretError, match=r"'nothing' of team 'dev' is not there: write it to .*/secrets/dev/nothing"):
         resolve(home, "dev", "nothing")
 
 
@@ -180,9 +176,7 @@ def test_without_secrets_nothing_changes() -> None:
 
 
 @given(
-    pieces=st.lists(
-        st.sampled_from(["s3cr", "et-value", "s3cret-value", "x", "\n", "s", "dmFs", "dWU", "-val"])
-    ),
+    pieces=st.lists(st.sampled_from(["s3cr", "et-value", "s3cret-value", "x", "\n", "s", "dmFs", "dWU", "-val"])),
     cuts=st.integers(min_value=1, max_value=9),
 )
 def test_a_stream_masks_the_same_however_the_text_is_cut(pieces: list[str], cuts: int) -> None:

@@ -61,9 +61,7 @@ def test_packs_the_tree_as_it_is_without_a_command(slug: SlugExecutor, build: An
     assert artifact.size == slug.store.verify(artifact.digest)
 
 
-def test_builds_chooses_and_packs(
-    slug: SlugExecutor, build: Any, carry_out: Any, workplace: Workplace
-) -> None:
+def test_builds_chooses_and_packs(slug: SlugExecutor, build: Any, carry_out: Any, workplace: Workplace) -> None:
     script = ["from pathlib import Path", "Path('dist').mkdir()"]
     script += ["Path('dist/out.txt').write_text('built')", "Path('dist/out.map').touch()", "print('working')"]
     stage = build(command=python(*script), output="dist", exclude=["*.map"], component="web")
@@ -105,9 +103,7 @@ def wheel(tmp_path: Path) -> Path:
     return path
 
 
-def test_installed_dependencies_are_reproducible(
-    slug: SlugExecutor, build: Any, carry_out: Any, wheel: Path
-) -> None:
+def test_installed_dependencies_are_reproducible(slug: SlugExecutor, build: Any, carry_out: Any, wheel: Path) -> None:
     argv = [
         "uv",
         "pip",
@@ -152,9 +148,7 @@ def test_the_environment_is_the_same_everywhere(
     passed = {name for name in found if name.lower().endswith("_proxy") or name.startswith(("PIP_", "UV_"))}
     assert {"https_proxy", "PIP_INDEX_URL"} <= passed
     assert {
-        name: value
-        for name, value in found.items()
-        if name not in passed | {"SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+        name: value for name, value in found.items() if name not in passed | {"SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
     } == {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(attempt / "home"),
@@ -184,9 +178,7 @@ def test_a_missing_output_folder_fails(slug: SlugExecutor, build: Any, carry_out
     )
 
 
-def test_an_output_folder_that_leads_away_is_not_packed(
-    slug: SlugExecutor, build: Any, carry_out: Any
-) -> None:
+def test_an_output_folder_that_leads_away_is_not_packed(slug: SlugExecutor, build: Any, carry_out: Any) -> None:
     outcome, made, _ = carry_out(slug, build(command=["ln", "-s", "/etc", "dist"], output="dist"))
     assert (outcome.state, made) == ("failed", [])
 
@@ -254,9 +246,7 @@ def test_cancel_from_another_process_ends_the_build(
     assert "state='canceled'" in first.stdout.read()
 
 
-def test_stopping_ends_the_build(
-    slug: SlugExecutor, build: Any, carry_out: Any, tmp_path: Path, mark: str
-) -> None:
+def test_stopping_ends_the_build(slug: SlugExecutor, build: Any, carry_out: Any, tmp_path: Path, mark: str) -> None:
     stage = waiting_build(build, tmp_path, mark)
     control = Unattended(stop=lambda: (tmp_path / "count").exists())
     outcome, made, _ = carry_out(slug, stage, "k-1", control)

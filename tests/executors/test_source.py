@@ -159,9 +159,7 @@ def test_a_submodule_is_named_and_left_out(
     assert "vendor/lib is a submodule; it is not fetched." in said
 
 
-@pytest.mark.parametrize(
-    "path", ["../outside", "/outside", "a/../../outside", "a/.git/config", "a/.GIT/config"]
-)
+@pytest.mark.parametrize("path", ["../outside", "/outside", "a/../../outside", "a/.git/config", "a/.GIT/config"])
 def test_a_path_out_of_the_workspace_is_refused(path: str) -> None:
     with pytest.raises(WorkFailedError, match="leads out of the workspace"):
         checked_path(path)
@@ -214,9 +212,7 @@ def test_a_token_reaches_the_server_and_shows_nowhere(
     outcome, _, said = carry_out(source, stage)
     assert outcome.state == "error"
     assert "127.0.0.1" in outcome.reason
-    kept = b"".join(
-        path.read_bytes() for path in workplace.home.rglob("*") if path.is_file() and path != secret
-    )
+    kept = b"".join(path.read_bytes() for path in workplace.home.rglob("*") if path.is_file() and path != secret)
     assert b"s3cr3t-planted" not in kept
     assert "s3cr3t" not in said + str(source.plan(stage).as_dict())
 
@@ -396,9 +392,7 @@ def test_bad_refs(ref: str) -> None:
         check_ref(ref)
 
 
-@pytest.mark.parametrize(
-    "commit", ["", "main", "a" * 39, "a" * 41, "A" * 40, "a" * 39 + "\n", "-" + "a" * 39]
-)
+@pytest.mark.parametrize("commit", ["", "main", "a" * 39, "a" * 41, "A" * 40, "a" * 39 + "\n", "-" + "a" * 39])
 def test_bad_commits(commit: str) -> None:
     with pytest.raises(RefusedInputError, match="40 hex digits"):
         check_commit(commit)

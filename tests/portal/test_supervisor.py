@@ -45,7 +45,7 @@ def test_one_supervisor_for_each_home(monkeypatch, tmp_path):
         held.write(json.dumps({"pid": os.getpid()}))
         held.flush()
         assert supervisor.running() == os.getpid()
-        with pytest.raises(supervisor.StartError, match="runs already.*make down"):
+        with pytest.raises(supervisor.StartError, match=r"runs already.*make down"):
             supervisor.Supervisor().run()
     assert supervisor.running() is None
 

@@ -25,12 +25,12 @@ def entry():
 
 @pytest.mark.parametrize("change", ["update", "delete", "save"])
 def test_an_entry_stays_as_it_was_written(entry, change):
+    entry.actor = "somebody else"
+    changes = {
+        "update": lambda: AuditEntry.objects.update(actor="somebody else"),
+        "delete": lambda: AuditEntry.objects.all().delete(),
+        "save": entry.save,
+    }
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
-        if change == "update":
-            AuditEntry.objects.update(actor="somebody else")
-        elif change == "delete":
-            AuditEntry.objects.all().delete()
-        else:
-            entry.actor = "somebody else"
-            entry.save()
+        changes[change]()
     assert AuditEntry.objects.get().actor == "ann"

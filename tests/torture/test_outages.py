@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import sqlite3
 import time
@@ -12,11 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.test import Client
+from django.utils import timezone
 from knox.models import AuthToken
 
-from pipelines.models import Approval, Stage
+from pipelines.models import Approval, Event, Run, Stage
 from teams.models import AuditEntry
 from tests.pipelines.helpers import begin, stage
 
@@ -122,6 +124,14 @@ PRAGMAS = {
 }
 
 
+def fill(run: Run) -> None:
+    """Use up what free room there is in the database's pages."""
+    with suppress(OperationalError):
+        for number in itertools.count(1_000):
+            with transaction.atomic():
+                Event.objects.create(run=run, seq=number, kind="log", data={"text": "x" * 2_000}, at=timezone.now())
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", PRAGMAS)
 def test_the_cause_is_named_and_nothing_is_half_written(
@@ -133,11 +143,11 @@ def test_the_cause_is_named_and_nothing_is_half_written(
     ship = stage(run, "ship")
     _, token = AuthToken.objects.create(user=cast.olga)
     client = Client(headers={"Authorization": f"Bearer {token}"})
-    # More than the free room in the pages that there are.
     body = {"digest": ship.plan_digest, "reason": "because " * 240}
     path = f"/api/runs/{pipeline.slug}/{run.number}/stages/ship/approve"
     with connection.cursor() as cursor:
         cursor.execute(begin_outage)
+    fill(run)
     try:
         answer = client.post(path, body, content_type="application/json")
     finally:
