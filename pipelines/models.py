@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -321,6 +322,22 @@ class Beat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+def new_stage(run: Run, position: int, definition: dict[str, Any], **fields: Any) -> Stage:
+    """The stage of a run as it stands before anything has happened to it, not saved."""
+    return Stage(
+        run=run,
+        position=position,
+        name=definition["name"],
+        kind=definition["kind"],
+        owner=definition["owner"],
+        environment=definition["environment"] or "",
+        on_exit=definition["on_exit"],
+        gated=definition["gate"] is not None,
+        definition=definition,
+        **fields,
+    )
 
 
 def stage_label(stage: Stage) -> str:

@@ -18,7 +18,7 @@ from .models import Approval, Environment, Run, Stage
 from .states import ENDED, Reason, State
 
 FIELDS = (
-    "id", "state", "reason_code", "plan_digest", "due_at", "freeze_override",
+    "id", "state", "reason_code", "plan_digest", "due_at", "freeze_override", "attempts_made", "artifacts",
 )  # fmt: skip
 
 
@@ -32,6 +32,8 @@ class Row:
     plan_digest: str
     due_at: datetime | None
     freeze_override: str
+    attempts_made: int
+    artifacts: list[dict[str, Any]]
     progress: dict[str, Any] | None = None  # read for those alone of which it is asked
 
 
@@ -62,6 +64,18 @@ def _graph_of(run: int, created_at: datetime) -> tuple[dag.Graph, tuple[dict[str
         groups.setdefault(definition.get("group") or definition["name"], []).append(position)
     nodes = tuple(_node(definition, groups) for definition in definitions)
     return dag.Graph(nodes, dag.leaves(nodes)), definitions
+
+
+def ancestors(graph: dag.Graph, position: int) -> set[int]:
+    """The positions of what a stage needs, directly or through others."""
+    found: set[int] = set()
+    stack = list(graph.nodes[position].needs)
+    while stack:
+        one = stack.pop()
+        if one not in found:
+            found.add(one)
+            stack.extend(graph.nodes[one].needs)
+    return found
 
 
 def _node(definition: dict[str, Any], groups: dict[str, list[int]]) -> dag.Node:

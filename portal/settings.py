@@ -159,7 +159,6 @@ SESSION_COOKIE_NAME = f"burger_session_{PORT_BASE}"
 CSRF_COOKIE_NAME = f"burger_csrf_{PORT_BASE}"
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

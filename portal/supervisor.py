@@ -79,6 +79,8 @@ def commands() -> dict[str, list[str]]:
         python, "-m", "uvicorn", "portal.asgi:application",
         "--host", settings.LISTEN, "--port", str(settings.PORT_BASE),
         "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
+        # Small frames for many sockets: compressing each costs more than it saves.
+        "--ws-per-message-deflate", "false",
     ]  # fmt: skip
     return {
         "web": web,

@@ -19,7 +19,7 @@ from ..definition.model import Definition, StageDef
 from ..definition.parse import parse
 from ..definition.placeholders import resolve_stage
 from ..definition.report import format_problems
-from ..models import Environment, Pipeline, Run, Stage
+from ..models import Environment, Pipeline, Run, Stage, new_stage
 from ..states import RunState
 from . import accept
 from .advance import advance_locked, lock
@@ -199,14 +199,4 @@ def _stage(run: Run, position: int, definition: StageDef) -> Stage:
     definition = resolve_stage(definition, run.parameters, facts)
     data: dict[str, Any] = asdict(definition)
     data["retry"]["on"] = sorted(data["retry"]["on"])
-    return Stage(
-        run=run,
-        position=position,
-        name=definition.name,
-        kind=definition.kind,
-        owner=definition.owner,
-        environment=definition.environment or "",
-        on_exit=definition.on_exit,
-        gated=definition.gate is not None,
-        definition=data,
-    )
+    return new_stage(run, position, data)

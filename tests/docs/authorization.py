@@ -52,13 +52,14 @@ HEAD = """\
 `teams/policy.py` is the one judge. Pages, API, command line and live sockets all ask it. What no rule allows is denied.
 A refusal is a sentence, and it is kept in the audit trail.
 
-A person has a role in each of their teams: `viewer` looks, `member` works, `lead` may do a little more. A team stands in
-some relation to the thing that is acted upon: it owns the stage (or the environment, or the team itself), its gate asks it,
-it owns the pipeline, it owns another stage of the pipeline, or none of these. Who is in several teams has the rights of all.
+A person has a role in each of their teams: `viewer` looks, `member` works, `lead` may do a little more. A team stands
+in some relation to the thing that is acted upon: it owns the stage (or the environment, or is the team itself), its
+gate asks it, it owns the pipeline, it owns another stage of the pipeline, or none of these. Who is in several teams has
+the rights of all.
 
 ## Teams, by their relation
 
-The cell names the lowest role that may. `–` means nobody of that team, whatever the role.
+The cell names the lowest role that may; `no` means nobody of that team, whatever the role.
 
 """
 REQUESTED = """
@@ -66,8 +67,8 @@ REQUESTED = """
 
 """
 NOTES = """
-- A stage that paused by itself asks its owner; for that, the owner counts as the team that is asked, and whoever pushed may
-  answer.
+- A stage that paused by itself asks its owner. For that, the owner counts as the team that is asked, and whoever pushed
+  may answer.
 - `override-freeze` and `roll-back` look at the owner of the environment, not of the stage.
 - `retry-failed` asks about each failed stage.
 - A person counts once for a plan, for one team.
@@ -100,10 +101,10 @@ def _relations() -> Iterator[str]:
 
 
 def lowest(action: Action, team: str) -> str:
-    """The lowest role in a team that may, "–" for none. Every higher role may as well."""
+    """The lowest role in a team that may, "no" for none. Every higher role may as well."""
     allowed = [role for role in Role if can(Actor("somebody", {team: role}), action, THING)]
     if not allowed:
-        return "–"
+        return "no"
     roles = list(Role)
     assert allowed == roles[roles.index(allowed[0]) :], f"{action} skips a role in {team}"
     return str(allowed[0])
@@ -112,7 +113,7 @@ def lowest(action: Action, team: str) -> str:
 def _nobody() -> Iterator[str]:
     yield _head("action", *NOBODY)
     for action in ACTIONS:
-        yield _row(f"`{action}`", *("yes" if can(actor, action, THING) else "–" for actor in NOBODY.values()))
+        yield _row(f"`{action}`", *("yes" if can(actor, action, THING) else "no" for actor in NOBODY.values()))
 
 
 def _requested() -> Iterator[str]:
@@ -125,7 +126,7 @@ def _requested() -> Iterator[str]:
         cells = [can(asked, action, mine), can(asked, action, with_leave), can(stranger, action, mine)]
         before = [can(asked, action, THING), can(asked, action, THING), can(stranger, action, THING)]
         if [bool(cell) for cell in cells] != [bool(cell) for cell in before]:
-            yield _row(f"`{action}`", *("yes" if cell else "–" for cell in cells))
+            yield _row(f"`{action}`", *("yes" if cell else "no" for cell in cells))
 
 
 def _addresses() -> Iterator[str]:
@@ -133,5 +134,3 @@ def _addresses() -> Iterator[str]:
     for address in addresses():
         for method, who in address.methods.items():
             yield _row(f"`{address.path}`", method, who)
-
-

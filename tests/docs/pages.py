@@ -47,7 +47,8 @@ def _commands(block: str) -> Iterator[list[str]]:
     text = ""
     for line in block.splitlines(keepends=True):
         text += line
-        if text.rstrip().endswith("\\"):
+        if text.endswith("\\\n"):
+            text = text.removesuffix("\\\n") + " "
             continue
         try:
             words = shlex.split(text, comments=True)

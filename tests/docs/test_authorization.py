@@ -99,7 +99,13 @@ def test_a_page_does_what_the_policy_allows_and_nothing_else(name, sites, cast):
     client = Client()
     client.force_login(user)
     stage = sites.run.stages.get(name="ship")
-    body = {"reason": "a test", "digest": stage.plan_digest, "command": "abort", "ref": "main", "release": sites.release.pk}
+    body = {
+        "reason": "a test",
+        "digest": stage.plan_digest,
+        "command": "abort",
+        "ref": "main",
+        "release": sites.release.pk,
+    }
     for pattern in pages():
         for word, action in DEEDS.get(pattern.name, {}).items():
             if (pattern.name, word) in ELSEWHERE:
@@ -118,7 +124,12 @@ def test_the_admin_pages_ask_for_staff(cast):
         if user is not None:
             client.force_login(user)
         for path, pattern in routes():
-            if path.startswith("admin/") and not pattern.pattern.converters and "log" not in path and "jsi18n" not in path:
+            if (
+                path.startswith("admin/")
+                and not pattern.pattern.converters
+                and "log" not in path
+                and "jsi18n" not in path
+            ):
                 answer = client.get(f"/{path}")
                 assert answer.status_code == 302, path
                 assert "/admin/login/" in answer["Location"], path

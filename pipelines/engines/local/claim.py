@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from pipelines.models import Attempt, Pipeline, Run, Stage
+from pipelines.models import Attempt, Pipeline, Run, Stage, new_stage
 from pipelines.runs.advance import lock
 from pipelines.runs.changes import Changes
 from pipelines.snapshots import Loaded
 from pipelines.states import RunState, State
 
+Made = Sequence[tuple[int, list[dict[str, Any]]]]
 LOOK_AT = 8  # candidates at a time; others are tried by those who lost these
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A stage in a worker's hands. `probe`: it was lost before, so find out first what became of it."""
+    """A stage in a worker's hands. `probe`: it was lost before, so find out first what became of it. `made`: the
+    artifacts of what has succeeded in the run, by position, where they are known already."""
 
     attempt: int
     fence: int
@@ -32,6 +36,7 @@ class Claimed:
     run: Run
     probe: bool
     started_at: datetime
+    made: Made | None = None
 
 
 def next_attempt(worker: str) -> Claimed | None:
@@ -65,12 +70,21 @@ def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
 def claim_next(loaded: Loaded, changes: Changes, worker: str, pipeline: Pipeline) -> Claimed | None:
     """Claim the first stage that is ready in a run that is locked anyway, in its transaction."""
     changes.run.pipeline = pipeline
-    for row in loaded.rows:
+    for position, row in enumerate(loaded.rows):
         if row.state == State.QUEUED and (row.due_at is None or row.due_at <= changes.now):
-            stage = Stage.objects.get(pk=row.id)
+            stage = _untouched(loaded, position) or Stage.objects.get(pk=row.id)
             changes.show(row.id, stage)
-            return _take(stage, worker, changes)
+            made = [(i, r.artifacts) for i, r in enumerate(loaded.rows) if r.artifacts and r.state == State.SUCCEEDED]
+            return replace(_take(stage, worker, changes), made=made)
     return None
+
+
+def _untouched(loaded: Loaded, position: int) -> Stage | None:
+    """A stage without a gate that nobody has tried yet: it is what its definition says."""
+    row, definition = loaded.rows[position], loaded.definitions[position]
+    if row.attempts_made or row.reason_code or definition["gate"] is not None:
+        return None
+    return new_stage(loaded.run, position, definition, pk=row.id, state=row.state)
 
 
 def _is_lost(stage: Stage) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.executors.base import Artifact, StageSpec
 from pipelines.models import Environment, Stage
-from pipelines.snapshots import graph_of
+from pipelines.snapshots import ancestors, graph_of
 from pipelines.states import State
 
 from .claim import Claimed
@@ -27,7 +27,7 @@ def spec_of(claimed: Claimed) -> StageSpec:
         environment_owner=_environment_owner(stage),
         parameters=run.parameters,
         with_={**definition["with_"], **hint},
-        artifacts=_artifacts(stage),
+        artifacts=_artifacts(claimed),
         timeout=definition.get("timeout"),
         resumes=stage.resumes,
         approved_digest=stage.plan_digest if stage.gated and claimed.phase == "work" else None,
@@ -41,18 +41,12 @@ def _environment_owner(stage: Stage) -> str | None:
     return found.values_list("owner", flat=True).first()
 
 
-def _artifacts(stage: Stage) -> dict[str, Artifact]:
+def _artifacts(claimed: Claimed) -> dict[str, Artifact]:
     """What the stages before it made, those that it needs through others too."""
-    graph, _ = graph_of(stage.run)
-    before: set[int] = set()
-    stack = list(graph.nodes[stage.position].needs)
-    while stack:
-        position = stack.pop()
-        if position not in before:
-            before.add(position)
-            stack.extend(graph.nodes[position].needs)
-    if not before:
-        return {}
-    rows = Stage.objects.filter(run=stage.run_id, position__lt=stage.position, state=State.SUCCEEDED)
-    found = rows.exclude(artifacts=[]).order_by("position").values_list("position", "artifacts")
-    return {a["name"]: Artifact(**a) for position, artifacts in found if position in before for a in artifacts}
+    stage = claimed.stage
+    before = ancestors(graph_of(claimed.run)[0], stage.position)
+    made = claimed.made
+    if made is None and before:
+        rows = Stage.objects.filter(run=stage.run_id, position__lt=stage.position, state=State.SUCCEEDED)
+        made = rows.exclude(artifacts=[]).order_by("position").values_list("position", "artifacts")
+    return {a["name"]: Artifact(**a) for position, artifacts in made or () if position in before for a in artifacts}
