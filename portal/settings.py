@@ -184,7 +184,7 @@ SPECTACULAR_SETTINGS = {
 }
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False, "TOKEN_PREFIX": "bgr_", "AUTH_HEADER_PREFIX": "Bearer"}
 
-# The queue only wakes workers up: what is to be done stands in the database. See docs/decisions/0001-database-as-truth.md.
+# The queue only wakes workers up; what is to be done stands in the database: docs/decisions/0001-database-as-truth.md
 WORKERS = env.int("BURGER_WORKERS", default=4)
 Q_CLUSTER = {
     "name": "burger",

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import typer.main
 from django.core.management import get_commands
 
 from pipelines.definition.parse import parse
+from pipelines.models import Attempt, Pipeline
 from portal.cli.app import app, hoisted
+from tests.pipelines.helpers import begin
 
 from .pages import PAGES, README, ROOT, commands, name_of
 
@@ -113,7 +116,7 @@ def test_there_are_snippets():
 def test_people_are_made_and_sent_away_as_the_docs_say():
     from teams.models import User
 
-    made, closed = (words[-1] for _, words in SNIPPETS if "shell" in words)
+    made, closed = (words[-1] for _, words in SNIPPETS if "teams.models" in words[-1])
     exec(made, {})  # noqa: S102 our own page
     ada = User.objects.get(username="ada")
     assert ada.as_actor().leads("payments")
@@ -121,6 +124,17 @@ def test_people_are_made_and_sent_away_as_the_docs_say():
     exec(closed, {})  # noqa: S102
     ada.refresh_from_db()
     assert not ada.is_active
+
+
+@pytest.mark.django_db
+def test_a_restored_database_meets_no_folder_that_it_does_not_know(home: Path, pipeline: Pipeline, working: Callable):
+    begin(pipeline, "stages: [{name: hello, kind: noop, owner: dev}]")
+    working()
+    known = Attempt.objects.get().key
+    for name in (known, "s999-1"):
+        (home / "work" / name).mkdir(parents=True)
+    exec(next(words[-1] for _, words in SNIPPETS if "rmtree" in words[-1]), {})  # noqa: S102 our own page
+    assert [folder.name for folder in (home / "work").iterdir()] == [known]
 
 
 def test_the_backup_is_whole_while_somebody_writes(tmp_path: Path):
