@@ -99,11 +99,13 @@ def _condition(text: str) -> dag.When:
     return lambda context: evaluate_when(parsed, context)
 
 
-def load(run: Run, now: datetime, complete: Callable[[int, Row], None]) -> Loaded:
-    """Read the run's stages and what they wait for. `run` must be locked. `complete` is given each row with its key,
-    to put in what has changed about it and is not written yet."""
+def load(
+    run: Run, now: datetime, complete: Callable[[int, Row], None], rows: list[Row] | None = None
+) -> Loaded:  # fmt: skip
+    """Read the run's stages, unless `rows` has them, and what they wait for. `run` must be locked. `complete` is given
+    each row with its key, to put in what has changed about it and is not written yet."""
     graph, definitions = graph_of(run)
-    rows = [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
+    rows = rows or [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
     for row in rows:
         complete(row.id, row)
     _read_progress([row for row in rows if row.reason_code == Reason.APPROVAL and row.progress is None])

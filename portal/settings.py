@@ -14,6 +14,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Where all state lives, and the first of the ports that this installation uses.
 HOME = Path(env.str("BURGER_HOME", default=str(BASE_DIR / "var"))).resolve()
+HOME.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds secrets
 PORT_BASE = env.int("BURGER_PORT_BASE", default=8400)
 LISTEN = env.str("BURGER_LISTEN", default="127.0.0.1")
 PUBLIC_URL = env.str("BURGER_PUBLIC_URL", default=f"http://127.0.0.1:{PORT_BASE}").rstrip("/")
@@ -42,7 +43,6 @@ def _secret_key() -> str:
     try:
         return path.read_text()
     except FileNotFoundError:
-        HOME.mkdir(parents=True, exist_ok=True)
         made = path.with_name(f"secret-key.{secrets.token_hex(4)}")
         made.touch(mode=0o600)
         made.write_text(secrets.token_urlsafe(48))

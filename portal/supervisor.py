@@ -44,6 +44,7 @@ class Child:
     started: float = 0.0
     not_before: float = 0.0
     deaths: int = 0
+    kill_at: float | None = None  # when it was told to end, how long it may still take
 
     def start(self, log: Path) -> None:
         with log.open("ab") as output:
@@ -142,7 +143,7 @@ class Supervisor:
                 self.ready()
             if self.restarting:
                 self.restarting = False
-                self._end_children()
+                self._begin_anew()
             time.sleep(0.2)
         self._end_children()
         if self._lock is not None:
@@ -177,17 +178,27 @@ class Supervisor:
         now = time.monotonic()
         for child in self.children:
             if child.process is not None and child.process.poll() is None:
+                if child.kill_at is not None and now > child.kill_at:
+                    os.killpg(child.process.pid, signal.SIGKILL)
                 continue
             if child.process is not None:
                 child.deaths = 0 if now - child.started > STEADY else child.deaths + 1
                 child.process = None
                 child.not_before = now + min(SLOWEST, 0.2 * 2**child.deaths) if child.deaths else now
             if now >= child.not_before:
+                child.kill_at = None
                 try:
                     child.start(logs / f"{child.name}.log")
                 except (OSError, subprocess.SubprocessError) as error:  # no space, no memory, a read-only disk
                     print(f"{child.name} cannot be started, trying again: {error}", file=sys.stderr, flush=True)
                     child.not_before = now + AFTER_A_FAILURE
+
+    def _begin_anew(self) -> None:
+        """Tell each to end; each is started again as soon as it has, whatever the others still finish."""
+        for child in self.children:
+            if child.process is not None and child.process.poll() is None:
+                child.process.terminate()
+                child.kill_at = time.monotonic() + GRACE
 
     def _end_children(self) -> None:
         """SIGTERM to the main processes only: the workers' own main process drains its workers. Then no mercy."""

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
-from pipelines.runs.accept import OWNERSHIP_STAGE
 from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
-from pipelines.runs.questions import is_paused
-from pipelines.states import ENDED, RUN_ENDED, TRANSITIONS, Reason, State
+from pipelines.runs.questions import is_paused, why_not_skipped
+from pipelines.states import ENDED, RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
 
@@ -38,7 +37,7 @@ def stage_may(stage: Stage, user: User, actor: Actor, owners: Mapping[str, str])
         "approve": _said(asks, can(actor, Action.APPROVE, subject)),
         "reject": _said(asks, can(actor, Action.REJECT, subject)),
         "retry": _said(_not_retryable(stage), can(actor, Action.RETRY, subject)),
-        "skip": _said(_not_skippable(stage), can(actor, Action.SKIP, subject)),
+        "skip": _said(why_not_skipped(stage), can(actor, Action.SKIP, subject)),
         **{command: _said(steers, steer) for command in COMMANDS},
         "override-freeze": _said(
             "" if frozen else "It does not wait for a freeze window.", can(actor, Action.OVERRIDE_FREEZE, owner)
@@ -62,13 +61,6 @@ def _not_asking(stage: Stage) -> str:
 
 def _not_retryable(stage: Stage) -> str:
     return "" if stage.state in ENDED or _is_lost(stage) else f"It is {stage.state}; it has not ended."
-
-
-def _not_skippable(stage: Stage) -> str:
-    if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
-        return "A gate is approved or rejected; it cannot be skipped."
-    busy = stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not _is_lost(stage)
-    return f"It is {stage.state}." if busy or State.SKIPPED not in TRANSITIONS[State(stage.state)] else ""
 
 
 def _not_steerable(stage: Stage) -> str:

@@ -12,8 +12,7 @@ from ..definition.model import Definition, Gate, GateTeam, StageDef
 from ..definition.ownership import GuardedChange, guarded_changes
 from ..definition.parse import parse
 from ..models import DefinitionVersion, Environment, Pipeline, Run, Stage
-
-OWNERSHIP_STAGE = "ownership-change"
+from .questions import OWNERSHIP_STAGE
 
 
 def remember(pipeline: Pipeline, definition: Definition, text: str, commit: str) -> DefinitionVersion:

@@ -16,16 +16,14 @@ from ..definition.model import StageDef
 from ..models import Approval, Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
 from ..snapshots import approvals_by_team
 from ..states import ENDED, RUN_ENDED, Reason, State
-from .accept import OWNERSHIP_STAGE
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
-from .questions import asked_digest, asked_teams, is_paused
+from .questions import asked_digest, asked_teams, is_paused, why_not_skipped
 from .record import void_approvals
 from .start import start_built
 
-_SKIPPABLE = frozenset(State) - ENDED | {State.FAILED, State.ERROR}
 COMMANDS = ("promote", "promote-full", "abort")
 
 
@@ -276,14 +274,8 @@ def skip(*, stage: int, user: User, reason: str) -> Stage:
         raise Conflict("Say why it is skipped: it stays in the record.")
     with transaction.atomic():
         row, changes = _locked(stage)
-        if row.state not in _SKIPPABLE:
-            raise Conflict(f"Stage {row.name} has ended already: it is {row.state}.")
-        if row.kind == "gate" or row.name == OWNERSHIP_STAGE:
-            raise Conflict("A gate is approved or rejected by the teams that it asks; it cannot be skipped.")
-        if row.state in (State.RUNNING, State.QUEUED) or (
-            row.state == State.UNKNOWN and not row.reason_code == "person"
-        ):
-            raise Conflict(f"Stage {row.name} is {row.state}; cancel the run or wait until it has ended.")
+        if why := why_not_skipped(row):
+            raise Conflict(f"Stage {row.name} cannot be skipped. {why}")
         _skip(row, changes, f"{user.username} skipped it: {reason}")
         _wrote(changes, user, "skip", row, reason)
         advance_locked(changes.run, changes)

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models import Stage
+from ..states import ENDED, State
+
+OWNERSHIP_STAGE = "ownership-change"  # stands before all others while a change of ownership waits to be agreed
 
 
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,3 +35,20 @@ def asked_teams(stage: Stage) -> dict[str, int]:
     if is_paused(stage) or not gate:
         return {stage.owner: 1}
     return {team["team"]: team["quorum"] for team in gate["teams"]}
+
+
+def why_not_skipped(stage: Stage) -> str:
+    """Why this stage cannot be skipped as it stands, as a sentence; "" if it can be, by whoever may."""
+    if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
+        return "A gate is approved or rejected by the teams that it asks; it cannot be skipped."
+    if stage.state in (State.FAILED, State.ERROR) or is_paused(stage):
+        return ""
+    if stage.state in ENDED:
+        return f"It has ended already: it is {stage.state}."
+    looked_at = stage.state == State.UNKNOWN and stage.reason_code == "person"
+    if stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not looked_at:
+        return f"It is {stage.state}; cancel the run or wait until it has ended."
+    # Going on as if it had been approved is not the owner's to decide where the gate asks others.
+    if others := sorted(set(asked_teams(stage)) - {stage.owner}):
+        return f"Its gate asks {' and '.join(others)}; they approve or reject it, so it cannot be skipped past them."
+    return ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from django.db import transaction
 
 from .. import dag, events
 from ..executors.base import Artifact, Outcome, Plan, Progress
 from ..models import Approval, Attempt, Environment, Release, Run, Stage
-from ..snapshots import Loaded, graph_of
+from ..snapshots import Loaded, Row, graph_of
 from ..states import Reason, State
 from . import accept
 from .advance import advance_locked, lock_of, take_on
@@ -20,8 +20,6 @@ from .changes import Changes
 from .errors import StaleResult
 from .questions import question
 
-T = TypeVar("T")
-Then = Callable[[Loaded, Changes], T | None]
 ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
 
 # What most reports are judged by; the rest of the rows is read when it is asked for.
@@ -35,6 +33,11 @@ _READ = (
 def _hold(attempt: int, fence: int) -> tuple[Attempt, Stage, Run]:
     """Lock the run and make sure that the attempt is still the caller's."""
     run = lock_of(attempt)
+    return *_mine(run, attempt, fence), run
+
+
+def _mine(run: Run, attempt: int, fence: int) -> tuple[Attempt, Stage]:
+    """Raises StaleResult."""
     row = Attempt.objects.select_related("stage").only(*_READ).get(pk=attempt)
     if not row.open or row.fence != fence:
         raise StaleResult(
@@ -42,7 +45,7 @@ def _hold(attempt: int, fence: int) -> tuple[Attempt, Stage, Run]:
             f"{'' if row.open else ', and it has ended'}. Nothing was recorded."
         )
     row.stage.run = run
-    return row, row.stage, run
+    return row, row.stage
 
 
 def wrote(attempt: int, fence: int, text: str) -> None:
@@ -90,40 +93,48 @@ def planned(attempt: int, fence: int, plan: Plan) -> None:
         advance_locked(run, changes)
 
 
-def outcome(attempt: int, fence: int, result: Outcome, then: Then[T] = lambda *_: None) -> T | None:
-    """Record how an attempt ended, or what it waits for, and take the run on from there. `then` is called in the same
-    transaction, with the run as it is then and changes to add to; what it returns is returned."""
+class Stay(Protocol):
+    """A worker that means to go on with the run whose stage it has ended."""
+
+    def remembered(self, run: Run) -> list[Row] | None:
+        """The run's stages, if the worker knows them to be as it left them."""
+
+    def go_on(self, loaded: Loaded, changes: Changes) -> None:
+        """Called in the same transaction, with the run as it is now and changes to add to."""
+
+
+def outcome(attempt: int, fence: int, result: Outcome, stay: Stay | None = None) -> None:
+    """Record how an attempt ended, or what it waits for, and take the run on from there."""
     with transaction.atomic():
-        if result.state == "succeeded":
-            changes = _succeeded(attempt, fence, result)
+        run = lock_of(attempt)
+        changes = Changes(run)
+        rows = stay.remembered(run) if stay else None
+        definition = graph_of(run)[1][run.position]
+        if result.state == "succeeded" and _is_plain(definition):
+            _succeeded(attempt, fence, definition["name"], result, changes)
         else:
-            row, stage, run = _hold(attempt, fence)
-            changes = Changes(run)
+            row, stage = _mine(run, attempt, fence)
             _RECORD[result.state](row, stage, result, changes)
-        more = then(take_on(changes.run, changes), changes)
+        loaded = take_on(run, changes, rows)
+        if stay:
+            stay.go_on(loaded, changes)
         changes.save()
-        return more
 
 
-def _succeeded(attempt: int, fence: int, result: Outcome) -> Changes:
+def _is_plain(definition: Mapping[str, Any]) -> bool:
+    """Whether nothing but the stages behind it follows from a stage's success."""
+    return not definition.get("environment") and definition["name"] != accept.OWNERSHIP_STAGE
+
+
+def _succeeded(attempt: int, fence: int, name: str, result: Outcome, changes: Changes) -> None:
     """The end that most stages come to, in as few statements as it takes."""
-    run = lock_of(attempt)
-    changes = Changes(run)
+    run = changes.run
     mine = Attempt.objects.filter(pk=attempt, fence=fence, open=True)
     if not mine.update(**_closed(State.SUCCEEDED, result.reason, result.data, changes)):
-        _hold(attempt, fence)  # says what has become of it
+        _mine(run, attempt, fence)  # raises StaleResult
     # An attempt that is open and has our token is of a stage that runs.
-    definition = graph_of(run)[1][run.position]
-    changes.move(
-        run.stage, definition["name"], State.RUNNING, State.SUCCEEDED,
-        reason=result.reason, retry_hint=dict(result.retry_hint),
-    )  # fmt: skip
-    if definition.get("environment") or definition["name"] == accept.OWNERSHIP_STAGE:
-        stage = Stage.objects.get(pk=run.stage)
-        stage.run = run
-        _keep_release(stage)
-        accept.ownership_change(stage)
-    return changes
+    hint = dict(result.retry_hint)
+    changes.move(run.stage, name, State.RUNNING, State.SUCCEEDED, reason=result.reason, retry_hint=hint)
 
 
 def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
@@ -145,6 +156,9 @@ def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> Non
         stage.pk, stage.name, stage.state, state,
         reason=reason, retry_hint=dict(result.retry_hint), progress=progress,
     )  # fmt: skip
+    if state is State.SUCCEEDED:
+        _keep_release(stage)
+        accept.ownership_change(stage)
 
 
 def _when(wait: float) -> str:
@@ -224,6 +238,7 @@ def void_approvals(stage: Stage, reason: str) -> None:
 
 
 _RECORD = {
+    "succeeded": _ended,
     "failed": _ended,
     "error": _ended,
     "canceled": _canceled,

@@ -63,8 +63,9 @@ def ago(text: str | None) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for position, column in enumerate(columns):
+        # What a row is called is what people copy: it stays in one piece.
+        made.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     return made

@@ -17,7 +17,7 @@ def main() -> int:
 
     from . import journey
 
-    verbs = {"demo": journey.demo, "up": journey.up, "down": journey.down, "serve": journey.serve}
+    verbs = {"demo": journey.demo, "up": journey.up, "down": journey.down}
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb not in verbs:
         print(f"usage: python -m portal.demo {'|'.join(verbs)}", file=sys.stderr)

@@ -39,12 +39,6 @@ def up() -> int:
     return 0
 
 
-def serve() -> int:
-    """Serve in the background, for `demo`."""
-    supervisor.Supervisor().run()
-    return 0
-
-
 def down() -> int:
     console.print("Stopped." if supervisor.stop() else f"Nothing runs for {settings.HOME}.")
     return 0
@@ -101,7 +95,7 @@ def serving() -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "portal.demo", "serve"],
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve"],
             cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     signal.signal(signal.SIGTERM, _interrupt)

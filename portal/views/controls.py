@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
-from pipelines.runs.accept import OWNERSHIP_STAGE
 from pipelines.runs.actions import requested_by, stage_subject
-from pipelines.runs.questions import is_paused
+from pipelines.runs.questions import is_paused, why_not_skipped
 from pipelines.states import RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
 
 _AGAIN = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
-_PASSABLE = (State.PENDING, State.WAITING, State.FAILED, State.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
         controls.add(
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")
         )
-    if stage.kind != "gate" and stage.name != OWNERSHIP_STAGE and (stage.state in _PASSABLE or lost):
+    if not why_not_skipped(stage):
         skip = Control("skip", "Skip this stage", ask="Why is it safe to go on without it?")
         controls.add(can(actor, Action.SKIP, subject), "skip", skip)
     if stage.state == State.WAITING and stage.reason_code == Reason.WINDOW:

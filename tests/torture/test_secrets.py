@@ -57,9 +57,9 @@ PLAY = """\
   gather_facts: false
   tasks:
     - name: What the stage was given
-      ansible.builtin.debug: {msg: "{{ given }} {{ given | b64encode }} {{ given | urlencode }}"}
+      ansible.builtin.debug: {msg: "{{ burger_secrets.GIVEN }} {{ burger_secrets.GIVEN | b64encode }} {{ burger_secrets.GIVEN | urlencode }}"}
     - name: On a command line
-      ansible.builtin.command: {argv: [echo, "{{ given }}"]}
+      ansible.builtin.command: {argv: [echo, "{{ burger_secrets.GIVEN }}"]}
       changed_when: true
 """
 STAGES = """
@@ -92,7 +92,7 @@ stages:
     owner: dev
     needs: [source]
     environment: staging
-    with: {inventory: playbooks/hosts, secrets: {given: playbook}, vault_password: vault}
+    with: {inventory: playbooks/hosts, secrets: {GIVEN: playbook}, vault_password: vault}
   - {name: build, kind: slug, owner: dev, needs: [source], with: {include: [serve.py]}}
   - name: serve
     kind: rollout

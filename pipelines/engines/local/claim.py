@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,10 +14,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from pipelines.models import Attempt, Pipeline, Run, Stage, new_stage
+from pipelines.models import Attempt, Run, Stage, new_stage
 from pipelines.runs.advance import lock
 from pipelines.runs.changes import Changes
-from pipelines.snapshots import Loaded
+from pipelines.snapshots import Loaded, Row
 from pipelines.states import RunState, State
 
 Made = Sequence[tuple[int, list[dict[str, Any]]]]
@@ -67,15 +69,47 @@ def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
         return claimed
 
 
-def claim_next(loaded: Loaded, changes: Changes, worker: str, pipeline: Pipeline) -> Claimed | None:
+class Stay:
+    """A worker's stay at one run: with a stage's end it claims the next one of the run, and it remembers the run's
+    stages as it left them. Implements `runs.record.Stay`."""
+
+    def __init__(self, first: Claimed, worker: str, seconds: float) -> None:
+        self.worker = worker
+        self._pipeline = first.run.pipeline
+        self._until = time.monotonic() + seconds
+        self._next: Claimed | None = None
+        self._seen: Loaded | None = None
+        self._left: Loaded | None = None
+
+    def remembered(self, run: Run) -> list[Row] | None:
+        # Whoever changes a stage appends an event. It is forgotten at once: should this transaction fail, the rows
+        # will have been changed for nothing.
+        left, self._left = self._left, None
+        return left.rows if left is not None and left.run.last_seq == run.last_seq else None
+
+    def go_on(self, loaded: Loaded, changes: Changes) -> None:
+        changes.run.pipeline = self._pipeline
+        self._seen, self._next = loaded, None
+        if time.monotonic() < self._until:
+            self._next = _claim_first(loaded, changes, self.worker)
+
+    def committed(self) -> Claimed | None:
+        """Call it when what `go_on` was called for is in the database; returns what was claimed."""
+        self._left, self._seen = self._seen, None
+        claimed, self._next = self._next, None
+        return claimed
+
+
+def _claim_first(loaded: Loaded, changes: Changes, worker: str) -> Claimed | None:
     """Claim the first stage that is ready in a run that is locked anyway, in its transaction."""
-    changes.run.pipeline = pipeline
     for position, row in enumerate(loaded.rows):
         if row.state == State.QUEUED and (row.due_at is None or row.due_at <= changes.now):
             stage = _untouched(loaded, position) or Stage.objects.get(pk=row.id)
             changes.show(row.id, stage)
             made = [(i, r.artifacts) for i, r in enumerate(loaded.rows) if r.artifacts and r.state == State.SUCCEEDED]
-            return replace(_take(stage, worker, changes), made=made)
+            claimed = replace(_take(stage, worker, changes), made=made)
+            changes.show(row.id, row)
+            return claimed
     return None
 
 
@@ -116,8 +150,9 @@ def _open_attempt(stage: Stage, worker: str, now: datetime, *, after_a_loss: boo
             return attempt
     planning = stage.reason_code == "plan"
     number = stage.attempts_made + (0 if planning else 1)
-    # A plan's key must differ from the work's, and from those of earlier plans of the same attempt.
-    key = f"s{stage.pk}-p{Attempt.objects.filter(stage=stage).count()}" if planning else f"s{stage.pk}-{number}"
+    # Never the same twice, even where a database was put back to an earlier state: a key that was used before would
+    # find what is left of the work that it named then, and take it for its own.
+    key = f"s{stage.pk}-{'p' if planning else ''}{number}-{secrets.token_hex(4)}"
     return Attempt.objects.create(
         stage=stage, number=number, key=key, worker=worker, lease_until=lease, heartbeat_at=now, started_at=now,
         phase=Attempt.Phase.PLAN if planning else Attempt.Phase.WORK,

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from functools import partial
-
-from pipelines.models import Pipeline
-from pipelines.runs.changes import Changes
-from pipelines.snapshots import Loaded
-
 from . import intake
-from .claim import Claimed, claim_next, next_attempt
+from .claim import Stay, next_attempt
 from .identity import me
 from .worker import carry_out
 
@@ -28,11 +21,7 @@ def _work_on_a_run() -> bool:
     claimed = next_attempt(me())
     if claimed is None:
         return False
-    then = partial(_go_on, time.monotonic() + STAY, claimed.run.pipeline)
+    stay = Stay(claimed, me(), STAY)
     while claimed is not None:
-        claimed = carry_out(claimed, then)
+        claimed = carry_out(claimed, stay)
     return True
-
-
-def _go_on(until: float, pipeline: Pipeline, loaded: Loaded, changes: Changes) -> Claimed | None:
-    return claim_next(loaded, changes, me(), pipeline) if time.monotonic() < until else None

@@ -17,17 +17,14 @@ from django.utils import timezone
 from pipelines import runs, wake
 from pipelines.executors import base, registry
 from pipelines.models import Attempt
-from pipelines.runs.changes import Changes
 from pipelines.runs.record import unknowable
-from pipelines.snapshots import Loaded
 
-from .claim import Claimed
+from .claim import Claimed, Stay
 from .spec import spec_of
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Then = Callable[[Loaded, Changes], Claimed | None]
 FLUSH = 0.15  # seconds that output may wait for more
 FLUSH_SIZE = 32_768  # characters
 OVERTIME = 5.0  # seconds
@@ -39,11 +36,11 @@ class LeaseLost(BaseException):
     work: what runs must be left running for the other one to join."""
 
 
-def carry_out(claimed: Claimed, then: Then) -> Claimed | None:
+def carry_out(claimed: Claimed, stay: Stay) -> Claimed | None:
     """Plan or do the stage. Whatever happens, it is reported, or the lease runs out and the sweeper takes over.
 
-    `then` may claim another stage of the run while its end is recorded, which is returned."""
-    with wake.working(), Watch(claimed, then) as watch:
+    Returns the next stage of the run, if one was claimed when the end of this one was recorded."""
+    with wake.working(), Watch(claimed, stay) as watch:
         try:
             _carry_out(claimed, watch)
         except (runs.StaleResult, LeaseLost) as gone:
@@ -110,10 +107,10 @@ def persistently(report: Callable[[], T]) -> T:
 class Watch:
     """An attempt while it is worked on: keeps its lease, tells the executor what people want, batches its output."""
 
-    def __init__(self, claimed: Claimed, then: Then) -> None:
+    def __init__(self, claimed: Claimed, stay: Stay) -> None:
         self.claimed = claimed
         self.next: Claimed | None = None
-        self._then = then
+        self._stay = stay
         self.lost = False
         self._stop = bool(claimed.stage.stop_requested)
         self._commands: tuple[str, ...] = tuple(claimed.stage.commands)
@@ -161,10 +158,29 @@ class Watch:
         """Write what has been collected. Once it returns, nothing is on its way on the other thread either: output
         that came after the outcome would be refused."""
         with self._writing:
-            with self._guard:
-                text, self._text, self._size = "".join(self._text), [], 0
+            text = self._collected()
             if text:
                 persistently(lambda: runs.wrote(self.claimed.attempt, self.claimed.fence, text))
+
+    def try_to_flush(self) -> None:
+        """The same from the other thread, which must hold nothing up: what cannot be written now is kept."""
+        if not self._text or not self._writing.acquire(blocking=False):
+            return
+        text = self._collected()
+        try:
+            runs.wrote(self.claimed.attempt, self.claimed.fence, text)
+        except (OperationalError, InterfaceError):
+            with self._guard:
+                self._text.insert(0, text)
+                self._size += len(text)
+            raise
+        finally:
+            self._writing.release()
+
+    def _collected(self) -> str:
+        with self._guard:
+            text, self._text, self._size = "".join(self._text), [], 0
+        return text
 
     def progress(self, item: base.Progress) -> None:
         self.flush()
@@ -178,7 +194,8 @@ class Watch:
         self.flush()
         if item.state == "canceled" and not self._stop and self.overdue():
             item = base.Outcome("failed", f"took longer than {self._timeout:g} s")
-        self.next = persistently(lambda: runs.outcome(self.claimed.attempt, self.claimed.fence, item, self._then))
+        persistently(lambda: runs.outcome(self.claimed.attempt, self.claimed.fence, item, self._stay))
+        self.next = self._stay.committed()
 
     # What happens beside it, on the pulse thread.
 
@@ -244,7 +261,7 @@ class Pulse:
                 looked = beaten = now
                 continue
             try:
-                watch.flush()
+                watch.try_to_flush()
                 if now - looked >= LOOK:
                     looked = now
                     watch.look()

@@ -101,7 +101,7 @@ def describe_step(step: strategy.Step) -> str:
             return f"pause {seconds:g} s"
         case strategy.Verify(settings):
             # Its limits are part of what is approved.
-            return "verify" + (f" {_sorted(settings)}" if settings else "")
+            return "verify" + (f" ({_listed(settings)})" if settings else "")
         case strategy.Roll(surge, unavailable):
             return f"replace replicas ({surge} more, {unavailable} fewer at most)"
         case strategy.Preview():
@@ -110,8 +110,11 @@ def describe_step(step: strategy.Step) -> str:
             return f"all traffic, keep the old set {keep:g} s" if keep else "all traffic"
 
 
-def _sorted(value: Any) -> Any:
-    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, Mapping) else value
+def _listed(value: Any) -> str:
+    """A mapping in words, in an order that never changes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_listed(value[key])}" for key in sorted(value))
+    return " ".join(map(_listed, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _service_changes(name: str, before: Service | None, after: Service | None) -> list[Change]:
