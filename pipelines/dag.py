@@ -19,7 +19,7 @@ When = Callable[[Mapping[str, Any]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What never changes about a stage while its run lasts.
+    """What never changes about a stage while its run lasts. `barrier`, of a first node alone, holds up all others.
 
     `needs` are positions in `Graph.nodes`. `depends` judges an Argo expression over the states of the groups that
     it names; None means that every need has to have succeeded or been skipped.
@@ -33,6 +33,7 @@ class Node:
     gated: bool = False
     environment: str | None = None
     on_exit: bool = False
+    barrier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,11 @@ def decide(snapshot: Snapshot) -> list[Decision]:
     """Say what has to happen now. Nothing to do gives an empty list."""
     states = list(snapshot.states)
     decisions: list[Decision] = []
+    closed = snapshot.graph.nodes[0].barrier and states[0] != State.SUCCEEDED
     if snapshot.stopping:
-        _stop(snapshot, states, decisions)
+        _stop(snapshot, states, decisions, spare_exits=not closed)
+    if closed:
+        return decisions + _before_the_barrier(snapshot, states)
     main_open = False
     for position, node in enumerate(snapshot.graph.nodes):
         # Exit stages stand last, so by then it is known whether one of the others is still to end.
@@ -121,10 +125,22 @@ def decide(snapshot: Snapshot) -> list[Decision]:
     return decisions
 
 
-def _stop(snapshot: Snapshot, states: list[str], decisions: list[Decision]) -> None:
+def _before_the_barrier(snapshot: Snapshot, states: list[str]) -> list[Decision]:
+    """Nothing of the run may happen until its first stage has succeeded, not even its exit stages; nor afterwards,
+    if that has ended otherwise."""
+    if states[0] in ENDED:
+        words = "the change of ownership in this file was not agreed to"
+        return [Decision(i, Do.OMIT, words) for i, state in enumerate(states) if state in _OPEN]
+    if states[0] not in _OPEN or 0 in snapshot.begun:
+        return []
+    decision = _decide_one(snapshot, states, 0, snapshot.graph.nodes[0])
+    return [decision] if decision else []
+
+
+def _stop(snapshot: Snapshot, states: list[str], decisions: list[Decision], *, spare_exits: bool) -> None:
     """Cancel what has not begun. What runs is stopped by its worker; exit stages run on cancel, not on terminate."""
     for position, node in enumerate(snapshot.graph.nodes):
-        if states[position] in ENDED or (node.on_exit and snapshot.stopping == "cancel"):
+        if states[position] in ENDED or (spare_exits and node.on_exit and snapshot.stopping == "cancel"):
             continue
         if position in snapshot.begun:
             if snapshot.reasons[position] != "stop":  # else a worker is on its way to do so

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from teams import audit
-from teams.models import User
+from teams.models import Team, User
 from teams.policy import Action, Subject
 
 from .models import Pipeline
@@ -24,11 +24,17 @@ def create(*, user: User, slug: str, owner: str, **fields: Any) -> Pipeline:
     judge(user, Action.MANAGE_PIPELINE, Subject(pipeline_owner=owner), target)
     try:
         with transaction.atomic():
-            pipeline = Pipeline.objects.create(slug=slug, owner=owner, **fields)
+            pipeline = Pipeline.objects.create(slug=slug, owner=owner, agreed=_may_speak_for(user), **fields)
             audit.write(actor=user.username, action="create-pipeline", target=target, repository=pipeline.repository)
     except IntegrityError:
         raise Conflict(f"There is a pipeline {slug} already; choose another name.") from None
     return pipeline
+
+
+def _may_speak_for(user: User) -> list[str]:
+    """The teams that this person brings along: those they lead; an administrator sets a pipeline up for all."""
+    actor = user.as_actor()
+    return [slug for slug in Team.objects.values_list("slug", flat=True) if actor.is_admin or actor.leads(slug)]
 
 
 def change(*, pipeline: Pipeline, user: User, **fields: Any) -> Pipeline:

@@ -32,6 +32,9 @@ class Pipeline(models.Model):
     polled_at = models.DateTimeField(null=True, blank=True)
     heads = models.JSONField(default=dict, blank=True, help_text="The commit last seen of each ref, by polling.")
     last_number = models.PositiveIntegerField(default=0)
+    agreed = models.JSONField(
+        default=list, blank=True, help_text="Teams, beside the owner, whose stages its first file may define unasked."
+    )
     accepted = models.ForeignKey("DefinitionVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
 
     class Meta:

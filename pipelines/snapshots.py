@@ -12,6 +12,7 @@ from django.db.models import Count, Q
 
 from . import dag
 from .definition.depends import compile_depends
+from .definition.ownership import OWNERSHIP_STAGE
 from .definition.when import evaluate_when, parse_when
 from .freezes import frozen_until
 from .models import Approval, Environment, Run, Stage
@@ -91,6 +92,7 @@ def _node(definition: dict[str, Any], groups: dict[str, list[int]]) -> dag.Node:
         gated=definition.get("gate") is not None,
         environment=definition.get("environment"),
         on_exit=definition.get("on_exit", False),
+        barrier=definition["name"] == OWNERSHIP_STAGE,
     )
 
 

@@ -17,6 +17,7 @@ from pipelines.definition.depends import (
 )
 from pipelines.definition.loader import Node
 from pipelines.definition.model import StageDef
+from pipelines.definition.ownership import OWNERSHIP_STAGE
 from pipelines.definition.report import Report, shown
 
 Place = tuple[int, int]
@@ -58,6 +59,8 @@ def check_graph(entries: Sequence[Entry], report: Report) -> None:
 def _unique(entries: Sequence[Entry], report: Report) -> dict[str, Entry]:
     by_name: dict[str, Entry] = {}
     for entry in entries:
+        if entry.name == OWNERSHIP_STAGE:
+            report.add(entry.at, "bad-name", f"{shown(entry.name)} is the name of a stage that the portal itself adds")
         first = by_name.setdefault(entry.name, entry)
         if first is not entry:
             message = f"the stage {shown(entry.name)} is already there, in line {first.at.line}"

@@ -13,6 +13,8 @@ from typing import Any
 from pipelines.definition.kinds import secrets_of
 from pipelines.definition.model import Definition, EnvironmentDef, Gate, StageDef
 
+OWNERSHIP_STAGE = "ownership-change"  # the stage in which those are asked; no file may name one of its own so
+
 _GUARDED = ("owner", "kind", "environment", "gate", "depends", "when", "on_exit")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from django.utils import timezone
 
 from ..definition.model import Definition, Gate, GateTeam, StageDef
-from ..definition.ownership import GuardedChange, guarded_changes
+from ..definition.ownership import OWNERSHIP_STAGE, GuardedChange, guarded_changes
 from ..definition.parse import parse
 from ..models import DefinitionVersion, Environment, Pipeline, Run, Stage
-from .questions import OWNERSHIP_STAGE
+from ..states import Reason, State
 
 
 def remember(pipeline: Pipeline, definition: Definition, text: str, commit: str) -> DefinitionVersion:
@@ -24,21 +24,29 @@ def remember(pipeline: Pipeline, definition: Definition, text: str, commit: str)
 
 
 def held_changes(
-    accepted: Definition | None, new: Definition, *, on_default_branch: bool, owner: str
+    pipeline: Pipeline, accepted: Definition | None, new: Definition, *, on_default_branch: bool
 ) -> tuple[GuardedChange, ...]:
     """The changes that need a present owner's approval before the run may go on.
 
-    The very first file counts as it is when it comes with the default branch; from any other branch, the owner of the
-    pipeline has to agree to it.
+    Of the very first file, each team that has not agreed to take part in the pipeline is asked about the stages and
+    environments that it is given: a stage works with its owner's secrets. From another branch than the default one, the
+    owner of the pipeline is asked too.
     """
     if accepted is not None:
         return guarded_changes(accepted, new)
-    if on_default_branch:
-        return ()
-    return (
+    given = {stage.owner for stage in new.stages} | {environment.owner for environment in new.environments}
+    asked = given - {pipeline.owner, *pipeline.agreed}
+    if not on_default_branch:
+        asked.add(pipeline.owner)
+    return tuple(
         GuardedChange(
-            stage="(all)", field="first definition", before="none", after=f"{len(new.stages)} stages", team=owner
-        ),
+            stage="(all)",
+            field="first definition",
+            before="none",
+            after=", ".join(stage.name for stage in new.stages if stage.owner == team) or "its environments",
+            team=team,
+        )
+        for team in sorted(asked)
     )
 
 
@@ -77,6 +85,9 @@ def sync_environments(pipeline: Pipeline, definition: Definition) -> None:
                 "freeze": [_freeze(asdict(freeze)) for freeze in environment.freeze],
             },
         )
+    # Whoever waits for a window looks again: it may have moved.
+    waiting = Stage.objects.filter(run__pipeline=pipeline, state=State.WAITING, reason_code=Reason.WINDOW)
+    waiting.update(due_at=timezone.now())
 
 
 def _freeze(freeze: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +106,7 @@ def overtaken(stage: Stage) -> str:
     pipeline = Pipeline.objects.select_for_update(of=("self",)).select_related("accepted").get(pk=run.pipeline_id)
     default = run.ref == f"refs/heads/{pipeline.default_branch}"
     present = parse(pipeline.accepted.text).definition if pipeline.accepted else None
-    now = held_changes(present, definition, on_default_branch=default, owner=pipeline.owner)
+    now = held_changes(pipeline, present, definition, on_default_branch=default)
     asked = stage.definition["with_"]["changes"]
     if all(json.loads(json.dumps(asdict(change))) in asked for change in now):
         return ""

@@ -14,7 +14,7 @@ from teams.policy import Action, Subject, can
 from .. import events
 from ..definition.model import StageDef
 from ..models import Approval, Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
-from ..snapshots import approvals_by_team
+from ..snapshots import approvals_by_team, graph_of
 from ..states import ENDED, RUN_ENDED, Reason, State
 from .advance import advance_locked, lock
 from .changes import Changes
@@ -144,8 +144,8 @@ def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") 
 def _expect_question(stage: Stage, digest: str) -> None:
     if stage.state != State.WAITING or stage.reason_code != Reason.APPROVAL:
         raise Conflict(f"Stage {stage.name} is {stage.state}; it does not wait for an approval.")
-    if stage.run.stopping:
-        raise Conflict("This run is being stopped; nothing in it can be approved any more.")
+    if stage.run.stopping == "terminate" or (stage.run.stopping and not stage.on_exit):
+        raise Conflict("This run is being stopped; only its exit stages go on.")
     if digest != asked_digest(stage):
         raise Conflict(
             f"The plan has changed: you named {digest[7:19] or 'none'}, what waits now is "
@@ -159,6 +159,8 @@ def _team_for(stage: Stage, user: User, named: str) -> str:
     actor = user.as_actor()
     asked = asked_teams(stage)
     mine = [team for team in asked if actor.works_in(team)]
+    if not mine:
+        raise Conflict("Whom this gate asks has changed since you looked. Reload it.")
     if named:
         if named not in mine:
             raise Conflict(f"You cannot speak for {named} here; this gate asks {', '.join(asked)}.")
@@ -204,6 +206,8 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
     with transaction.atomic():
         row, changes = _locked(stage)
         lost = row.state == State.UNKNOWN and row.reason_code == "person"
+        if why := _why_not_again(row):
+            raise Conflict(why)
         if row.state not in ENDED and not lost:
             raise Conflict(f"Stage {row.name} is {row.state}; only a stage that has ended can be retried.")
         if lost:
@@ -212,6 +216,30 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
         _wrote(changes, user, "retry", row, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
+
+
+def _why_not_again(stage: Stage) -> str:
+    """Why a stage that has ended must not be done again in this run, "" if it may be."""
+    if stage.run.stopping == "terminate":
+        return "This run was terminated. Run its commit again as a new run."
+    if stage.state == State.SUCCEEDED and (begun := _begun_behind(stage)):
+        return (
+            f"Stage {stage.name} has succeeded, and {begun} went on from what it made. Run the commit again as a new "
+            "run, so that all of it is done anew."
+        )
+    return ""
+
+
+def _begun_behind(stage: Stage) -> str:
+    """The name of a stage that needs this one, directly or through others, and has begun; "" if none has."""
+    graph, _ = graph_of(stage.run)
+    behind = {stage.position}
+    for position, node in enumerate(graph.nodes):
+        if any(need in behind for need in node.needs):
+            behind.add(position)
+    rows = Stage.objects.filter(run=stage.run, position__in=behind - {stage.position})
+    begun = rows.exclude(state__in=(State.PENDING, State.OMITTED))
+    return begun.values_list("name", flat=True).first() or ""
 
 
 def _give_up(stage: Stage, changes: Changes) -> None:
@@ -235,8 +263,13 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
             stage.run = locked
     if not stages:
         raise Conflict("Nothing in this run has failed.")
-    for stage in stages:
-        judge(user, Action.RETRY, stage_subject(stage, user), f"stage:{stage_label(stage)}")
+    if locked.stopping == "terminate":
+        raise Conflict("This run was terminated. Run its commit again as a new run.")
+    actor = user.as_actor()
+    mine = [stage for stage in stages if can(actor, Action.RETRY, stage_subject(stage, user))]
+    if not mine:
+        judge(user, Action.RETRY, stage_subject(stages[0], user), f"stage:{stage_label(stages[0])}")
+    stages = mine
     with transaction.atomic():
         changes = Changes(lock(run))
         fresh = [s for s in Stage.objects.filter(pk__in=[s.pk for s in stages]) if s.state in ENDED]
@@ -264,6 +297,7 @@ def _reopen(changes: Changes, stages: list[Stage]) -> None:
             stage.pk, stage.name, stage.state, State.PENDING,
             reason="retried" if stage.pk in chosen else "", extra_attempts=again, plan_digest="", plan=None,
             stop_requested="", progress={}, commands=[], resumes=0, ended_at=None, started_at=None, artifacts=[],
+            retry_hint={},
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -15,15 +16,33 @@ from ..states import ENDED, RUN_ENDED, Reason, State
 from .changes import Changes
 
 
-def lock(run: int) -> Run:
-    """The run's row, locked until the transaction ends. Every change of a run starts here."""
-    return Run.objects.select_for_update(of=("self",)).select_related("pipeline").get(pk=run)
+def lock(run: int, *, wait: bool = True) -> Run:
+    """The run's row, locked until the transaction ends. Every change of a run starts here. Without `wait`, a run that
+    is locked already is not found: Run.DoesNotExist."""
+    runs = Run.objects.select_for_update(of=("self",), skip_locked=not wait)
+    return runs.select_related("pipeline").get(pk=run)
 
 
-def lock_of(attempt: int) -> Run:
-    """As `lock`, by an attempt of one of its stages, whose key and position are in `stage` and `position`."""
-    runs = Run.objects.select_for_update(of=("self",)).filter(stages__attempts=attempt)
-    return runs.annotate(stage=F("stages"), position=F("stages__position")).get()
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A locked run, and the key and position of the stage by whose attempt it was found. `waited`: somebody else had
+    the lock first."""
+
+    run: Run
+    stage: int
+    position: int
+    waited: bool
+
+
+def lock_of(attempt: int) -> Held:
+    """As `lock`, by an attempt of one of the run's stages."""
+    runs = Run.objects.filter(stages__attempts=attempt)
+    runs = runs.annotate(_stage=F("stages"), _position=F("stages__position"))
+    try:
+        run, waited = runs.select_for_update(of=("self",), skip_locked=True).get(), False
+    except Run.DoesNotExist:
+        run, waited = runs.select_for_update(of=("self",)).get(), True
+    return Held(run, run._stage, run._position, waited)
 
 
 def advance(run: int) -> None:

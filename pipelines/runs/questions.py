@@ -7,11 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Stage
 from ..states import ENDED, State
-
-OWNERSHIP_STAGE = "ownership-change"  # stands before all others while a change of ownership waits to be agreed
-
 
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Why a stage paused. Its digest is named by the answer, so that an answer fits one pause alone."""

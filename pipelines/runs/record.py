@@ -15,7 +15,7 @@ from ..models import Approval, Attempt, Environment, Release, Run, Stage
 from ..snapshots import Loaded, Row, graph_of
 from ..states import Reason, State
 from . import accept
-from .advance import advance_locked, lock_of, take_on
+from .advance import Held, advance_locked, lock_of, take_on
 from .changes import Changes
 from .errors import StaleResult
 from .questions import question
@@ -32,7 +32,7 @@ _READ = (
 
 def _hold(attempt: int, fence: int) -> tuple[Attempt, Stage, Run]:
     """Lock the run and make sure that the attempt is still the caller's."""
-    run = lock_of(attempt)
+    run = lock_of(attempt).run
     return *_mine(run, attempt, fence), run
 
 
@@ -106,17 +106,18 @@ class Stay(Protocol):
 def outcome(attempt: int, fence: int, result: Outcome, stay: Stay | None = None) -> None:
     """Record how an attempt ended, or what it waits for, and take the run on from there."""
     with transaction.atomic():
-        run = lock_of(attempt)
-        changes = Changes(run)
-        rows = stay.remembered(run) if stay else None
-        definition = graph_of(run)[1][run.position]
+        held = lock_of(attempt)
+        changes = Changes(held.run)
+        rows = stay.remembered(held.run) if stay else None
+        definition = graph_of(held.run)[1][held.position]
         if result.state == "succeeded" and _is_plain(definition):
-            _succeeded(attempt, fence, definition["name"], result, changes)
+            _succeeded(attempt, fence, held, definition["name"], result, changes)
         else:
-            row, stage = _mine(run, attempt, fence)
+            row, stage = _mine(held.run, attempt, fence)
             _RECORD[result.state](row, stage, result, changes)
-        loaded = take_on(run, changes, rows)
-        if stay:
+        loaded = take_on(held.run, changes, rows)
+        # Where several workers queue up for one run, each turn costs more than the work: the others leave it to one.
+        if stay and not held.waited:
             stay.go_on(loaded, changes)
         changes.save()
 
@@ -126,15 +127,14 @@ def _is_plain(definition: Mapping[str, Any]) -> bool:
     return not definition.get("environment") and definition["name"] != accept.OWNERSHIP_STAGE
 
 
-def _succeeded(attempt: int, fence: int, name: str, result: Outcome, changes: Changes) -> None:
+def _succeeded(attempt: int, fence: int, held: Held, name: str, result: Outcome, changes: Changes) -> None:
     """The end that most stages come to, in as few statements as it takes."""
-    run = changes.run
     mine = Attempt.objects.filter(pk=attempt, fence=fence, open=True)
     if not mine.update(**_closed(State.SUCCEEDED, result.reason, result.data, changes)):
-        _mine(run, attempt, fence)  # raises StaleResult
+        _mine(held.run, attempt, fence)  # raises StaleResult
     # An attempt that is open and has our token is of a stage that runs.
     hint = dict(result.retry_hint)
-    changes.move(run.stage, name, State.RUNNING, State.SUCCEEDED, reason=result.reason, retry_hint=hint)
+    changes.move(held.stage, name, State.RUNNING, State.SUCCEEDED, reason=result.reason, retry_hint=hint)
 
 
 def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:

@@ -89,7 +89,7 @@ def _refused(run: Run, problem: str) -> Run:
 
 
 def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
-    wrong = _parameters(run, definition, push.parameters)
+    wrong = _parameters(run, definition, push.parameters) or _foreign_environment(run.pipeline, definition)
     if wrong:
         return _refused(run, wrong)
     pipeline = run.pipeline
@@ -99,12 +99,8 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
     accepted = definition
     if pipeline.accepted_id != run.definition_id:
         accepted = parse(pipeline.accepted.text).definition if pipeline.accepted else None
-    held = accept.held_changes(
-        accepted,
-        definition,
-        on_default_branch=push.ref == f"refs/heads/{pipeline.default_branch}",
-        owner=pipeline.owner,
-    )
+    default = push.ref == f"refs/heads/{pipeline.default_branch}"
+    held = accept.held_changes(pipeline, accepted, definition, on_default_branch=default)
     stages = definition.stages
     if held:
         stages = _behind(accept.ownership_stage(held, pipeline.owner), stages)
@@ -128,6 +124,18 @@ def _parameters(run: Run, definition: Definition, given: Mapping[str, str]) -> s
             choices = ", ".join(parameter.choices)
             return f"Parameter {name} is {run.parameters[name]!r}; expected one of {choices}."
     return ""
+
+
+def _foreign_environment(pipeline: Pipeline, definition: Definition) -> str:
+    """An environment's name stands for one place to deploy to, so it belongs to one pipeline."""
+    names = [environment.name for environment in definition.environments]
+    taken = Environment.objects.filter(name__in=names).exclude(pipeline=pipeline).select_related("pipeline").first()
+    if taken is None:
+        return ""
+    return (
+        f"The environment {taken.name} belongs to the pipeline {taken.pipeline.slug} and its team {taken.owner}. "
+        "Give yours another name."
+    )
 
 
 def _behind(first: StageDef, stages: tuple[StageDef, ...]) -> tuple[StageDef, ...]:

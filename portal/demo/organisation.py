@@ -79,8 +79,11 @@ def _make(repository: Path) -> Organisation:
             Membership.objects.create(user=user, team=team, role=role)
             _, made.tokens[person] = AuthToken.objects.create(user=user, expiry=timedelta(days=TOKEN_DAYS))
     Pipeline.objects.get_or_create(
-        slug=PIPELINE, defaults={"name": "Burger Stack", "owner": "platform", "repository": str(repository)}
-    )
+        slug=PIPELINE,
+        defaults={
+            "name": "Burger Stack", "owner": "platform", "repository": str(repository), "agreed": list(TEAMS),
+        },
+    )  # fmt: skip
     return made
 
 

@@ -59,9 +59,7 @@ def test_retry_failed_takes_up_all_that_failed(pipeline, working, cast, scripts)
 
 
 @pytest.mark.parametrize(("person", "allowed"), [("ann", True), ("dora", True), ("victor", False), ("olga", False)])
-def test_only_the_owning_team_retries_and_a_refusal_is_written_down(
-    pipeline, working, cast, scripts, person, allowed
-):
+def test_only_the_owning_team_retries_and_a_refusal_is_written_down(pipeline, working, cast, scripts, person, allowed):
     scripts.ends("build", FAILED)
     run = begin(pipeline, WORK)
     working()
@@ -386,3 +384,71 @@ def test_a_freeze_ends_by_itself(pipeline, working, scripts):
     sweep()
     working()
     assert stage(run, "ship").state == "succeeded"
+
+
+def test_an_owner_cannot_skip_past_another_teams_gate(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "{teams: {ops: 1, platform: 1}}")
+    working()
+    with pytest.raises(runs.Conflict, match="Its gate asks platform"):
+        runs.skip(stage=stage(run, "ship").pk, user=cast.olga, reason="in a hurry")
+
+
+def test_an_attempts_key_is_never_used_again(pipeline, working, scripts):
+    first, second = begin(pipeline, WORK), begin(pipeline, WORK)
+    working()
+    keys = list(Attempt.objects.values_list("key", flat=True))
+    assert len(set(keys)) == len(keys)
+    assert all(len(key.rpartition("-")[2]) == 8 for key in keys)
+    assert {first.state, second.state} == {"running"}
+
+
+def test_a_freeze_that_overlaps_another_is_waited_out_too(pipeline, working, scripts):
+    now = timezone.now()
+    windows = [(-60, 60), (30, 120)]
+    run = begin(pipeline, frozen(1))
+    Environment.objects.update(
+        freeze=[
+            {
+                "reason": "x",
+                "start": (now + timedelta(minutes=a)).isoformat(),
+                "end": (now + timedelta(minutes=b)).isoformat(),
+            }
+            for a, b in windows
+        ]
+    )
+    Stage.objects.update(due_at=now)
+    sweep()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason_code) == ("waiting", "window")
+    assert ship.due_at is not None
+
+
+def test_a_stage_that_others_went_on_from_is_not_done_again(pipeline, working, cast, scripts):
+    run = begin(pipeline, WORK)
+    working()
+    with pytest.raises(runs.Conflict, match="test went on from what it made"):
+        runs.retry(stage=stage(run, "build").pk, user=cast.ann)
+
+
+def test_nobody_takes_up_a_terminated_run(pipeline, working, cast, scripts):
+    scripts.ends("test", FAILED)
+    run = begin(pipeline, WORK)
+    runs.terminate(run=run.pk, user=cast.pete, reason="stop")
+    working()
+    with pytest.raises(runs.Conflict, match="was terminated"):
+        runs.retry(stage=stage(run, "build").pk, user=cast.ann)
+
+
+def test_a_paused_exit_stage_of_a_canceled_run_can_be_answered(pipeline, working, cast, scripts):
+    scripts.ends("report", Outcome("paused", "look"), Outcome("succeeded"))
+    text = WORK.replace(
+        "{name: report, kind: noop, owner: platform}",
+        "{name: report, kind: command, owner: platform, with: {command: [x]}}",
+    )
+    run = begin(pipeline, text)
+    runs.cancel(run=run.pk, user=cast.ann)
+    working()
+    report = stage(run, "report")
+    runs.approve(stage=report.pk, user=cast.pete, digest=asked_digest(report))
+    working()
+    assert stage(run, "report").state == "succeeded"

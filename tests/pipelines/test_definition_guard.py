@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines import runs
-from pipelines.models import DefinitionVersion
+from pipelines.models import Attempt, DefinitionVersion, Pipeline
+from pipelines.runs.start import start
 
 from .helpers import begin, stage, states
 
@@ -82,3 +83,72 @@ def test_a_branch_never_changes_what_counts(pipeline, working):
     begin(pipeline, BEFORE.replace("name: build,", "name: build, timeout: 5m,"), ref="refs/heads/feature")
     pipeline.refresh_from_db()
     assert pipeline.accepted == first.definition
+
+
+EVIL_EXIT = TAKEN + "on_exit: [{name: evil, kind: noop, owner: ops, environment: production}]\n"
+SLY = TAKEN.replace("needs: [build], environment", 'depends: "build.Omitted || build.Succeeded", environment')
+
+
+@pytest.mark.parametrize("text", [TAKEN, EVIL_EXIT, SLY], ids=["plain", "exit stage", "depends"])
+@pytest.mark.parametrize("way", ["reject", "cancel", "skip"])
+def test_nothing_of_a_held_file_runs_whatever_its_author_tries(pipeline, working, cast, text, way):
+    begin(pipeline, BEFORE)
+    working()
+    run = begin(pipeline, text, commit="d" * 40, requested_by=cast.ann)
+    working()
+    held = stage(run, "ownership-change")
+    if way == "reject":
+        runs.reject(stage=held.pk, user=cast.olga, digest=held.plan_digest, reason="ours")
+    elif way == "cancel":
+        runs.cancel(run=run.pk, user=cast.ann)
+    else:
+        runs.skip(stage=stage(run, "build").pk, user=cast.ann, reason="let me in")
+    working()
+    assert "succeeded" not in states(run).values()
+    assert not Attempt.objects.filter(stage__run=run, phase="work").exists()
+
+
+def test_a_team_that_never_agreed_is_asked_about_the_first_file(pipeline, working):
+    pipeline.agreed = []
+    pipeline.save()
+    run = begin(pipeline, BEFORE)
+    working()
+    asked = [team["team"] for team in stage(run, "ownership-change").definition["gate"]["teams"]]
+    assert asked == ["dev", "ops"]
+
+
+def test_an_environment_belongs_to_one_pipeline(pipeline, working):
+    begin(pipeline, BEFORE)
+    other = Pipeline.objects.create(slug="other", name="Other", owner="dev", repository="/x", agreed=["ops"])
+    run = start(
+        pipeline=other, push=runs.Push(ref="refs/heads/main", commit="d" * 40), text=b"name: x\n" + BEFORE.encode()
+    )
+    assert run.state == "error"
+    assert "belongs to the pipeline demo and its team ops" in run.reason
+
+
+def test_no_file_names_a_stage_like_the_portals_own(pipeline):
+    text = b"name: x\nstages: [{name: ownership-change, kind: gate, owner: dev, gate: dev}]\n"
+    run = start(pipeline=pipeline, push=runs.Push(ref="refs/heads/main", commit="d" * 40), text=text)
+    assert run.state == "error"
+    assert "the portal itself adds" in run.reason
+
+
+def test_an_approval_that_was_overtaken_changes_nothing(pipeline, working, cast):
+    """Two changes ask the same team; once one has been accepted, the other no longer fits what counts."""
+    text = "stages: [{name: ship, kind: noop, owner: %s}, {name: other, kind: noop, owner: %s}]\n"
+    begin(pipeline, text % ("dev", "dev"))
+    working()
+    gives, keeps = (
+        begin(pipeline, text % ("ops", "dev"), commit="d" * 40),
+        begin(pipeline, text % ("dev", "ops"), commit="e" * 40),
+    )
+    working()
+    for run in (gives, keeps):
+        held = stage(run, "ownership-change")
+        runs.approve(stage=held.pk, user=cast.ann, digest=held.plan_digest)
+        working()
+    assert stage(gives, "ownership-change").state == "succeeded"
+    assert stage(keeps, "ownership-change").state == "failed"
+    pipeline.refresh_from_db()
+    assert pipeline.accepted == gives.definition

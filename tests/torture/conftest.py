@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .installation import Backstage, Installation, environment, free_port, installed
+from .installation import Installation, installed
 
 HERE = Path(__file__).parent
 
@@ -22,18 +22,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installed(tmp_path_factory.mktemp("torture")) as site:
         yield site
-
-
-@pytest.fixture
-def backstage(tmp_path: Path) -> Iterator[Callable[[], Backstage]]:
-    """Call it for a process on a home of the test's own, in which nothing else runs."""
-    env = environment(tmp_path / "var", free_port(), BURGER_LOG_LEVEL="ERROR", BURGER_DATABASE_TIMEOUT="60")
-    begun: list[Backstage] = []
-
-    def another() -> Backstage:
-        begun.append(Backstage(env))
-        return begun[-1]
-
-    yield another
-    for each in begun:
-        each.close()

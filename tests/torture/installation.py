@@ -104,7 +104,7 @@ class Installation:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = environment(
-            self.home, self.port, BURGER_LEASE="4", BURGER_WORKERS="3", BURGER_DATABASE_TIMEOUT="2",
+            self.home, self.port, BURGER_LEASE="3", BURGER_WORKERS="3", BURGER_DATABASE_TIMEOUT="2",
             BURGER_PUBLIC_URL=self.url, BURGER_LOG_LEVEL="WARNING",
         )  # fmt: skip
         self.repository, self.checkout = home / "repository.git", home / "checkout"
@@ -218,9 +218,9 @@ class Installation:
 
     def began(self, run: int) -> list[tuple[str, int]]:
         """The same with the process id of each."""
-        keys = {key: name for key, name in self.rows(
+        keys = dict(self.rows(
             "SELECT a.key, s.name FROM pipelines_attempt a JOIN pipelines_stage s ON s.id = a.stage_id "
-            "WHERE s.run_id = ?", run)}  # fmt: skip
+            "WHERE s.run_id = ?", run))  # fmt: skip
         lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
         return [(keys[key], int(pid)) for key, pid in (line.split(" ") for line in lines) if key in keys]
 

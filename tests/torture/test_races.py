@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipelines import runs
+from pipelines.executors import registry
+from pipelines.executors.base import Control, Outcome, Plan, StageSpec, Yielded, refuse_changed
+from pipelines.executors.gate import GateExecutor
+from tests.pipelines.helpers import begin, stage
+
 from . import count
-from .installation import Backstage
+from .installation import Backstage, environment, free_port
 
 CROWD = 50
 GATED = """\
@@ -39,9 +47,9 @@ BY_OPS = BASE.replace("gate: {teams: {ops: 1}}", "gate: {teams: {platform: 1}}")
 class Place:
     """Several processes on one database file, in which nothing runs but what the test asks for."""
 
-    def __init__(self, home: Path, another: Callable[[], Backstage]) -> None:
+    def __init__(self, home: Path, env: dict[str, str]) -> None:
         self.database = home / "burger.sqlite3"
-        self.here, self.there = another(), another()
+        self.here, self.there = Backstage(env), Backstage(env)
         self.here.set_up(people=CROWD)
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
@@ -76,9 +84,15 @@ class Place:
         return sum((data := json.loads(text))["state"] == "queued" and data["code"] != "plan" for (text,) in found)
 
 
-@pytest.fixture
-def place(tmp_path: Path, backstage: Callable[[], Backstage]) -> Iterator[Place]:
-    return Place(tmp_path / "var", backstage)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    home = tmp_path_factory.mktemp("races") / "var"
+    place = Place(home, environment(home, free_port(), BURGER_LOG_LEVEL="ERROR", BURGER_DATABASE_TIMEOUT="60"))
+    try:
+        yield place
+    finally:
+        for process in (place.here, place.there):
+            process.close()
 
 
 def test_a_hundred_approvals_at_once_count_each_person_once(place: Place) -> None:
@@ -152,6 +166,44 @@ def test_an_approval_of_an_older_plan_is_refused_and_nothing_stale_is_done(place
     ended = place.race([["approve", {**old, "user": f"ops-{n}"}] for n in range(10)])
     assert ended == {"Conflict": 10}
     assert place.states(run)["ship"] == "waiting"
+
+
+@pytest.mark.django_db
+def test_a_plan_that_changed_after_its_approval_is_not_carried_out(
+    pipeline: Any, working: Any, cast: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = {"version": "1"}
+    done: list[str] = []
+
+    class Worldly(GateExecutor):
+        """Work whose plan depends on what is there."""
+
+        def plan(self, spec: StageSpec) -> Plan:
+            return replace(super().plan(spec), details=dict(world))
+
+        def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
+            if changed := refuse_changed(self, spec):
+                yield changed
+                return
+            done.append(world["version"])
+            yield Outcome("succeeded")
+
+    monkeypatch.setattr(registry, "make", lambda _, workplace: Worldly(workplace))
+    run = begin(pipeline, "stages: [{name: ship, kind: gate, owner: ops, gate: {teams: {ops: 1}}}]\n")
+    working()
+    first = stage(run, "ship").plan_digest
+    runs.approve(stage=stage(run, "ship").pk, user=cast.olga, digest=first)
+    world["version"] = "2"
+    working()
+    asked = stage(run, "ship")
+    assert (asked.state, asked.reason_code, done) == ("waiting", "approval", [])
+    assert asked.plan_digest != first
+    assert asked.plan["details"] == {"version": "2"}
+    with pytest.raises(runs.Conflict):
+        runs.approve(stage=asked.pk, user=cast.otto, digest=first)
+    runs.approve(stage=asked.pk, user=cast.olga, digest=asked.plan_digest)
+    working()
+    assert (stage(run, "ship").state, done) == ("succeeded", ["2"])
 
 
 def test_of_two_changes_of_ownership_only_what_was_agreed_to_counts(place: Place) -> None:

@@ -55,11 +55,12 @@ PLAY = """\
 - name: Shout
   hosts: all
   gather_facts: false
+  vars: {given: "{{ burger_secrets.GIVEN }}"}
   tasks:
     - name: What the stage was given
-      ansible.builtin.debug: {msg: "{{ burger_secrets.GIVEN }} {{ burger_secrets.GIVEN | b64encode }} {{ burger_secrets.GIVEN | urlencode }}"}
+      ansible.builtin.debug: {msg: "{{ given }} {{ given | b64encode }} {{ given | urlencode }}"}
     - name: On a command line
-      ansible.builtin.command: {argv: [echo, "{{ burger_secrets.GIVEN }}"]}
+      ansible.builtin.command: {argv: [echo, "{{ given }}"]}
       changed_when: true
 """
 STAGES = """
@@ -172,8 +173,8 @@ def everything_in_the_database() -> bytes:
 WEBHOOK_COLUMN = ("pipelines_pipeline", "webhook_secret")
 
 
-def answers(client: Client, run: Run) -> Mapping[str, bytes]:
-    """What the API and the pages show of the run, and of all around it."""
+def answers(client: Client, run: Run, below: str = "/") -> Mapping[str, bytes]:
+    """What the API and the pages show of the run, and of all around it, at addresses that begin with `below`."""
     address = f"{run.pipeline.slug}/{run.number}"
     paths = [
         "/api/me", "/api/inbox", "/api/audit", "/api/tokens", "/api/pipelines", f"/api/pipelines/{run.pipeline.slug}",
@@ -186,7 +187,7 @@ def answers(client: Client, run: Run) -> Mapping[str, bytes]:
         paths += [f"/api/runs/{address}/stages/{name}", f"/api/runs/{address}/stages/{name}/log"]
         paths += [f"/runs/{address}/stages/{name}", f"/runs/{address}/stages/{name}/log.txt"]
     found = {}
-    for path in paths:
+    for path in (path for path in paths if path.startswith(below)):
         answer = client.get(path)
         assert answer.status_code == 200, (path, answer.status_code)
         found[path] = b"".join(answer.streaming_content) if answer.streaming else answer.content
@@ -236,11 +237,15 @@ def test_a_planted_secret_appears_nowhere(
         "the database": everything_in_the_database(),
         "the logs": (caplog.text + captured).encode(),
         **{f"GET {path}": body for path, body in answers(client, run).items()},
-        **{f"GET {path} as a program": body for path, body in answers(Client(headers=bearer), run).items()
-           if path.startswith("/api/")},
-    }  # fmt: skip
+        **{f"GET {path} by token": body for path, body in answers(Client(headers=bearer), run, "/api/").items()},
+    }
+    own_output = planted / "environments" / "staging" / "logs"
     for path in planted.rglob("*"):
-        if path.is_file() and not path.is_relative_to(planted / "secrets"):
+        if path.is_relative_to(own_output):
+            # What a service itself writes goes straight into a file that only its user may read, so that it can
+            # outlive the portal; whatever shows it, masks it.
+            assert path.stat().st_mode & 0o077 == 0
+        elif path.is_file() and not path.is_relative_to(planted / "secrets"):
             spoken[str(path.relative_to(planted))] = path.read_bytes()
     found = {where: places for where, text in spoken.items() if (places := leaks(text))}
     assert found == {}

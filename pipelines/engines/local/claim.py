@@ -41,26 +41,40 @@ class Claimed:
     made: Made | None = None
 
 
+class Taken(Exception):
+    """Whatever is ready belongs to runs that others are changing at this moment."""
+
+
 def next_attempt(worker: str) -> Claimed | None:
-    """Claim the stage that is ready the longest, or None if there is none."""
+    """Claim the stage that is ready the longest, or None if there is none. Raises Taken."""
+    locked: set[int] = set()
     while True:
         now = timezone.now()
         ready = list(
             Stage.objects.filter(Q(state=State.QUEUED) | Q(state=State.UNKNOWN, reason_code="lost"))
             .filter(Q(due_at=None) | Q(due_at__lte=now), run__engine="local")
+            .exclude(run__in=locked)
             .order_by("id")
             .values_list("pk", "run")[:LOOK_AT]
         )
         for stage, run in ready:
-            if claimed := claim(stage, run, worker, now):
-                return claimed
+            if run not in locked:
+                try:
+                    if claimed := claim(stage, run, worker, now):
+                        return claimed
+                except Run.DoesNotExist:
+                    locked.add(run)
         if len(ready) < LOOK_AT:
+            if locked:
+                raise Taken
             return None
 
 
 def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
+    """Raises Run.DoesNotExist if the run is locked: to queue up for it would only hold up whoever is at it, who takes
+    its ready stages anyway. (SQLite has one lock for all; there it waits.)"""
     with transaction.atomic():
-        changes = Changes(lock(run), now)
+        changes = Changes(lock(run, wait=False), now)
         row = Stage.objects.get(pk=stage)
         if not (row.state == State.QUEUED or _is_lost(row)) or (row.due_at and row.due_at > now):
             return None
@@ -71,12 +85,13 @@ def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
 
 class Stay:
     """A worker's stay at one run: with a stage's end it claims the next one of the run, and it remembers the run's
-    stages as it left them. Implements `runs.record.Stay`."""
+    stages as it left them. It is `crowded` once others queue up for the run. Implements `runs.record.Stay`."""
 
     def __init__(self, first: Claimed, worker: str, seconds: float) -> None:
         self.worker = worker
         self._pipeline = first.run.pipeline
         self._until = time.monotonic() + seconds
+        self.crowded = False
         self._next: Claimed | None = None
         self._seen: Loaded | None = None
         self._left: Loaded | None = None
@@ -94,7 +109,8 @@ class Stay:
             self._next = _claim_first(loaded, changes, self.worker)
 
     def committed(self) -> Claimed | None:
-        """Call it when what `go_on` was called for is in the database; returns what was claimed."""
+        """Call it when a stage's end is in the database; returns what was claimed with it."""
+        self.crowded = self._seen is None
         self._left, self._seen = self._seen, None
         claimed, self._next = self._next, None
         return claimed

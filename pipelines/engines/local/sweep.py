@@ -94,7 +94,8 @@ def _due_stages(now: datetime) -> None:
         elif state == State.WAITING and code == Reason.APPROVAL:
             _expire(pk, run)
         elif state not in ENDED:
-            Stage.objects.filter(pk=pk).update(due_at=None)
+            # Without its reason it is decided about afresh: another window may have opened, or the same one moved.
+            Stage.objects.filter(pk=pk, state=state).update(due_at=None, reason_code="")
             runs.advance(run)
 
 

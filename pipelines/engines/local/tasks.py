@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 from . import intake
-from .claim import Stay, next_attempt
+from .claim import Stay, Taken, next_attempt
 from .identity import me
 from .worker import carry_out
 
 STAY = 1.0  # seconds at one run, after which what waits elsewhere may be older
+PAUSE = 0.02  # seconds in which those who are changing a run at the same moment get on with it
 
 
 def work() -> None:
@@ -18,10 +21,16 @@ def work() -> None:
 
 def _work_on_a_run() -> bool:
     """Do the stage that is ready the longest, then go on with its run; False if there is none."""
-    claimed = next_attempt(me())
+    try:
+        claimed = next_attempt(me())
+    except Taken:
+        time.sleep(PAUSE)
+        return True
     if claimed is None:
         return False
     stay = Stay(claimed, me(), STAY)
     while claimed is not None:
         claimed = carry_out(claimed, stay)
+    if stay.crowded:
+        time.sleep(PAUSE)
     return True
