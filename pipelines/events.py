@@ -1,4 +1,8 @@
-"""What happened, numbered within its run: the one writer of the event table, and the shapes of its payloads."""
+"""What happened, numbered within its run: the one writer of the event table, and the shapes of its payloads.
+
+Whoever changes a stage appends an event in the same transaction. So a run whose last number is the same is the same,
+which workers and pages rely on.
+"""
 
 from __future__ import annotations
 

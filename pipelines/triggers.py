@@ -83,7 +83,7 @@ def look(pipeline: int) -> int:
     fresh = {ref: commit for ref, commit in heads.items() if row.heads.get(ref) != commit}
     if not row.heads:
         fresh = _first(row, heads)
-    new = sum(_announce(row, ref, commit) for ref, commit in fresh.items())
+    new = sum(_announce(row, ref, commit, row.heads.get(ref, "")) for ref, commit in fresh.items())
     if heads != row.heads:
         Pipeline.objects.filter(pk=row.pk).update(heads=heads)
     _note(row, "")
@@ -97,9 +97,10 @@ def _first(pipeline: Pipeline, heads: Mapping[str, str]) -> dict[str, str]:
     return {ref: heads[ref]}
 
 
-def _announce(pipeline: Pipeline, ref: str, commit: str) -> bool:
+def _announce(pipeline: Pipeline, ref: str, commit: str, before: str) -> bool:
+    """Named by where the ref was before, too: a branch may come back to a commit that it had once."""
     push = runs.Push(ref=ref, commit=commit)
-    _, created = runs.receive(pipeline, push, provider="poll", delivery=f"{ref}@{commit}")
+    _, created = runs.receive(pipeline, push, provider="poll", delivery=f"{ref}@{before[:12]}..{commit}")
     return created
 
 

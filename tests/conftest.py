@@ -87,7 +87,9 @@ def cast(db: None) -> SimpleNamespace:
 def pipeline(cast: SimpleNamespace) -> Any:
     from pipelines.models import Pipeline
 
-    return Pipeline.objects.create(slug="demo", name="Demo", owner="platform", repository="/nowhere", agreed=["dev", "ops"])
+    return Pipeline.objects.create(
+        slug="demo", name="Demo", owner="platform", repository="/nowhere", agreed=["dev", "ops"]
+    )
 
 
 @pytest.fixture

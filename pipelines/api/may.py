@@ -56,7 +56,8 @@ def _is_lost(stage: Stage) -> bool:
 def _not_asking(stage: Stage) -> str:
     if not is_asking(stage):
         return f"It is {stage.state}; it does not wait for an approval."
-    return "The run is being stopped." if stage.run.stopping else ""
+    stopping = stage.run.stopping == "terminate" or (stage.run.stopping and not stage.on_exit)
+    return "The run is being stopped." if stopping else ""
 
 
 def _not_retryable(stage: Stage) -> str:

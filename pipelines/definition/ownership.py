@@ -6,12 +6,13 @@ for that owner to allow, and never for whoever wrote the new file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.definition.kinds import secrets_of
-from pipelines.definition.model import Definition, EnvironmentDef, Gate, StageDef
+from pipelines.definition.model import Definition, EnvironmentDef, Gate, Parameter, StageDef
 
 OWNERSHIP_STAGE = "ownership-change"  # the stage in which those are asked; no file may name one of its own so
 
@@ -55,6 +56,7 @@ def guarded_changes(
             found |= _borrowed(name, after[name]) if old else set()
         else:
             found |= _changed(name, before[name], after[name], owners)
+    found |= _parameter_changes(old, new, before)
     return tuple(sorted(found | _environment_changes(old, new, environments or {})))
 
 
@@ -97,6 +99,33 @@ def _changed(
     if rewritten and any(secrets_of(stage.with_) for stage in (*before, *after)):
         found.add(GuardedChange(name, "with", _secrets(before), _secrets(after), owner))
     return found
+
+
+def _parameter_changes(
+    old: Definition | None, new: Definition, stages: Mapping[str, Sequence[StageDef]]
+) -> set[GuardedChange]:
+    """A parameter that decides whether, where or with which secrets a stage runs is as good as that stage's own."""
+    was = {parameter.name: parameter for parameter in (old.parameters if old else ())}
+    now = {parameter.name: parameter for parameter in new.parameters}
+    found = set()
+    for name in was.keys() | now.keys():
+        before, after = _parameter(was.get(name)), _parameter(now.get(name))
+        if before == after:
+            continue
+        place = re.compile(rf"\bparameters\.{re.escape(name)}(?![A-Za-z0-9_-])")
+        for stage_name, group in stages.items():
+            used = (f"{stage.when} {stage.environment} {sorted(secrets_of(stage.with_))}" for stage in group)
+            if any(place.search(text) for text in used):
+                found.add(GuardedChange(stage_name, f"parameter {name}", before, after, group[0].owner))
+    return found
+
+
+def _parameter(parameter: Parameter | None) -> str:
+    """What counts of a parameter, in words; not its description."""
+    if parameter is None:
+        return ""
+    choices = f", one of {', '.join(parameter.choices)}" if parameter.choices else ""
+    return f"{'required' if parameter.required else f'default {parameter.default!r}'}{choices}"
 
 
 def _environment_owners(stages: Sequence[StageDef], owners: Mapping[str, str]) -> set[str]:

@@ -4,15 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('pipelines', '0003_delivery_fingerprint'),
+        ("pipelines", "0003_delivery_fingerprint"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='pipeline',
-            name='agreed',
-            field=models.JSONField(blank=True, default=list, help_text='Teams, beside the owner, whose stages its first file may define unasked.'),
+            model_name="pipeline",
+            name="agreed",
+            field=models.JSONField(
+                blank=True,
+                default=list,
+                help_text="Teams, beside the owner, whose stages its first file may define unasked.",
+            ),
         ),
     ]

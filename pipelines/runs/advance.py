@@ -102,6 +102,11 @@ def _wait(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) ->
 def _queue(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
     environment = loaded.environments.get(decision.code)
     if environment is not None and environment.holder_id != loaded.run.pk:
+        newer = _newer_in(loaded, environment)
+        if newer is not None:
+            transaction.on_commit(lambda: supersede(loaded.run.pk, by=newer))
+            words = f"the newer run #{newer.number} has {environment.name} already"
+            return _wait(loaded, changes, dag.Decision(decision.position, dag.Do.WAIT, words, Reason.LOCK))
         got = Environment.objects.filter(pk=environment.pk, holder=None).update(holder=loaded.run)
         if not got:
             held = dag.Decision(decision.position, dag.Do.WAIT, "another run was quicker", Reason.LOCK)
@@ -133,6 +138,17 @@ _APPLY = {
     dag.Do.CANCEL: _end(State.CANCELED),
     dag.Do.STOP: _stop,
 }
+
+
+def _newer_in(loaded: snapshots.Loaded, environment: Environment) -> Run | None:
+    """A newer run that got to this environment first, where only the newest counts: an older one must not undo it."""
+    if environment.concurrency != "newest" or loaded.run.trigger == "rollback" or holds_a_lock(loaded.run):
+        return None
+    newer = Run.objects.filter(
+        pipeline=loaded.run.pipeline_id, number__gt=loaded.run.number, stages__environment=environment.name,
+        stages__started_at__isnull=False,
+    )  # fmt: skip
+    return newer.order_by("-number").first()
 
 
 def _replace_older(loaded: snapshots.Loaded, decision: dag.Decision) -> None:
@@ -169,6 +185,21 @@ def supersede(run: int, *, by: Run) -> None:
         changes = Changes(older)
         changes.say(events.RunChanged(state=older.state, reason=older.reason))
         advance_locked(older, changes)
+
+
+def make_way(run: int, *, for_run: int) -> None:
+    """Cancel a run that holds an environment which an older one needs, while it needs one that the older one holds."""
+    with transaction.atomic():
+        newer = lock(run)
+        if newer.state in RUN_ENDED or newer.stopping:
+            return
+        older = Run.objects.get(pk=for_run)
+        newer.stopping = "cancel"
+        newer.reason = f"run #{older.number} and it waited for each other's environments; the newer one made way"
+        newer.save(update_fields=["stopping", "reason"])
+        changes = Changes(newer)
+        changes.say(events.RunChanged(state=newer.state, reason=newer.reason))
+        advance_locked(newer, changes)
 
 
 def holds_a_lock(run: Run) -> bool:

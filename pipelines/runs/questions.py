@@ -11,6 +11,7 @@ from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Stage
 from ..states import ENDED, State
 
+
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Why a stage paused. Its digest is named by the answer, so that an answer fits one pause alone."""
     text = json.dumps([key, resumes, reason, data], sort_keys=True, default=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -21,6 +22,7 @@ from .errors import StaleResult
 from .questions import question
 
 ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
+WAITED = 9.005  # seconds; SQLite, whose one lock is had when a transaction begins, does not say that it was taken
 
 # What most reports are judged by; the rest of the rows is read when it is asked for.
 _READ = (
@@ -99,14 +101,17 @@ class Stay(Protocol):
     def remembered(self, run: Run) -> list[Row] | None:
         """The run's stages, if the worker knows them to be as it left them."""
 
-    def go_on(self, loaded: Loaded, changes: Changes) -> None:
-        """Called in the same transaction, with the run as it is now and changes to add to."""
+    def go_on(self, loaded: Loaded, changes: Changes, *, waited: bool) -> None:
+        """Called in the same transaction, with the run as it is now and changes to add to. `waited`: somebody else
+        had the run's lock first."""
 
 
 def outcome(attempt: int, fence: int, result: Outcome, stay: Stay | None = None) -> None:
     """Record how an attempt ended, or what it waits for, and take the run on from there."""
+    asked = time.monotonic()
     with transaction.atomic():
         held = lock_of(attempt)
+        waited = held.waited or time.monotonic() - asked > WAITED
         changes = Changes(held.run)
         rows = stay.remembered(held.run) if stay else None
         definition = graph_of(held.run)[1][held.position]
@@ -116,9 +121,8 @@ def outcome(attempt: int, fence: int, result: Outcome, stay: Stay | None = None)
             row, stage = _mine(held.run, attempt, fence)
             _RECORD[result.state](row, stage, result, changes)
         loaded = take_on(held.run, changes, rows)
-        # Where several workers queue up for one run, each turn costs more than the work: the others leave it to one.
-        if stay and not held.waited:
-            stay.go_on(loaded, changes)
+        if stay:
+            stay.go_on(loaded, changes, waited=waited)
         changes.save()
 
 

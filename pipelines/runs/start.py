@@ -96,7 +96,7 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
     run.definition = accept.remember(pipeline, definition, text, push.commit)
     run.engine = definition.engine
     run.save(update_fields=["definition", "engine", "parameters"])
-    accepted = definition
+    accepted: Definition | None = definition
     if pipeline.accepted_id != run.definition_id:
         accepted = parse(pipeline.accepted.text).definition if pipeline.accepted else None
     default = push.ref == f"refs/heads/{pipeline.default_branch}"

@@ -66,7 +66,7 @@ def _take(pipeline: Pipeline, provider: str, source: Provider, call: Call) -> Js
     if len(delivery) > 200:
         delivery = hashlib.sha256(delivery.encode()).hexdigest()
     signed = source.signed(call)
-    fingerprint = hashlib.sha256(provider.encode() + b"\0" + signed).hexdigest() if signed else ""
+    fingerprint = hashlib.sha256(signed).hexdigest() if signed else ""
     row, created = receive(pipeline, push, provider=provider, delivery=delivery, fingerprint=fingerprint)
     words = "A worker fetches the commit now." if created else "This delivery is known already."
     return JsonResponse({"detail": words, "delivery": row.delivery, "id": row.pk}, status=202 if created else 200)

@@ -92,7 +92,9 @@ def _hook() -> str:
 
 
 def _shops() -> dict[str, str]:
-    return {name: f"http://127.0.0.1:{port}/" for name, port in settings.ENVIRONMENT_PORTS.items()}
+    # Another host name than the portal's: a browser sends cookies by host, whatever the port, and the portal's session
+    # is none of a release's business.
+    return {name: f"http://localhost:{port}/" for name, port in settings.ENVIRONMENT_PORTS.items()}
 
 
 def _make_secrets(home: Path) -> None:

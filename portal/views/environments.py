@@ -117,6 +117,9 @@ def _replicas(status: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _url(name: str) -> str:
-    """Where people reach an environment of the local target, "" when it has no port here."""
-    port = settings.ENVIRONMENT_PORTS.get(name)
-    return f"http://{urlsplit(settings.PUBLIC_URL).hostname}:{port}/" if port else ""
+    """Where people reach an environment of the local target, "" when it has no port here.
+
+    On one machine under another name than the portal's: browsers send cookies by host, whatever the port.
+    """
+    port, host = settings.ENVIRONMENT_PORTS.get(name), urlsplit(settings.PUBLIC_URL).hostname
+    return f"http://{'localhost' if host == '127.0.0.1' else host}:{port}/" if port else ""

@@ -134,3 +134,18 @@ def test_a_first_file_is_free_but_for_environments_that_others_own():
         GuardedChange("environment production", "owner", "platform", "ops", "platform"),
         GuardedChange("ship", "stage", "", "promote of ops, in production, approved by ops (2)", "platform"),
     )
+
+
+def test_a_parameter_that_decides_about_a_stage_is_guarded_like_it():
+    text = """
+name: demo
+parameters: {review: {default: "%s", description: "%s"}}
+stages:
+  - {name: ask, kind: gate, owner: ops, gate: ops, when: "parameters.review == 'yes'"}
+"""
+    was, off, words = (parse(text % values).definition for values in (("yes", "a"), ("no", "a"), ("yes", "b")))
+    found = guarded_changes(was, off)
+    assert [(c.stage, c.field, c.before, c.after, c.team) for c in found] == [
+        ("ask", "parameter review", "default 'yes'", "default 'no'", "ops")
+    ]
+    assert guarded_changes(was, words) == ()

@@ -452,3 +452,60 @@ def test_a_paused_exit_stage_of_a_canceled_run_can_be_answered(pipeline, working
     runs.approve(stage=report.pk, user=cast.pete, digest=asked_digest(report))
     working()
     assert stage(run, "report").state == "succeeded"
+
+
+CROSSED = """
+environments: {%s: {owner: ops}, %s: {owner: ops}}
+stages:
+  - {name: first, kind: command, owner: ops, environment: %s, with: {command: [x]}}
+  - {name: second, kind: command, owner: ops, environment: %s, needs: [first], with: {command: [x]}}
+  - {name: last, kind: command, owner: ops, environment: %s, needs: [second], with: {command: [x]}}
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_runs_that_wait_for_each_other_the_newer_makes_way(pipeline, working, cast, scripts):
+    scripts.ends("first", Outcome("paused", "half way"))
+    one = begin(pipeline, CROSSED % ("a", "b", "a", "b", "a"))
+    two = begin(pipeline, CROSSED % ("a", "b", "b", "a", "b"), ref="refs/heads/other", author="x")
+    held = Stage.objects.filter(run=two, name="ownership-change").first()
+    working()
+    if held is not None:
+        held.refresh_from_db()
+        runs.approve(stage=held.pk, user=cast.otto, digest=held.plan_digest)
+        working()
+    scripts.ends("first", Outcome("succeeded"))
+    for run in (one, two):
+        paused = stage(run, "first")
+        runs.approve(stage=paused.pk, user=cast.otto, digest=asked_digest(paused))
+    working()
+    sweep()
+    working()
+    one.refresh_from_db()
+    two.refresh_from_db()
+    assert one.state == "succeeded"
+    assert two.state == "canceled"
+    assert "the newer one made way" in two.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_older_run_does_not_undo_what_a_newer_one_brought(pipeline, working, cast, scripts):
+    scripts.ends("build", Outcome("paused", "slow today"), Outcome("succeeded"))
+    text = """
+environments: {staging: {owner: ops, concurrency: newest}}
+stages:
+  - {name: build, kind: command, owner: dev, with: {command: [x]}}
+  - {name: ship, kind: command, owner: ops, environment: staging, needs: [build], with: {command: [x]}}
+"""
+    slow = begin(pipeline, text)
+    working()
+    quick = begin(pipeline, text)
+    working()
+    assert states(quick)["ship"] == "succeeded"
+    build = stage(slow, "build")
+    runs.approve(stage=build.pk, user=cast.ann, digest=asked_digest(build))
+    working()
+    slow.refresh_from_db()
+    assert (slow.state, slow.superseded_by) == ("canceled", quick)
+    assert ("start", "ship") in scripts.calls
+    assert scripts.calls.count(("start", "ship")) == 1

@@ -85,13 +85,17 @@ def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
 
 class Stay:
     """A worker's stay at one run: with a stage's end it claims the next one of the run, and it remembers the run's
-    stages as it left them. It is `crowded` once others queue up for the run. Implements `runs.record.Stay`."""
+    stages as it left them. Implements `runs.record.Stay`.
+
+    Where workers queue up for one run, their turns cost more than short stages do. So one that finds the run taken
+    when it ends its first stage leaves it to those who were there before: it is `crowded` then."""
 
     def __init__(self, first: Claimed, worker: str, seconds: float) -> None:
         self.worker = worker
         self._pipeline = first.run.pipeline
         self._until = time.monotonic() + seconds
         self.crowded = False
+        self._first = True
         self._next: Claimed | None = None
         self._seen: Loaded | None = None
         self._left: Loaded | None = None
@@ -102,15 +106,16 @@ class Stay:
         left, self._left = self._left, None
         return left.rows if left is not None and left.run.last_seq == run.last_seq else None
 
-    def go_on(self, loaded: Loaded, changes: Changes) -> None:
+    def go_on(self, loaded: Loaded, changes: Changes, *, waited: bool) -> None:
         changes.run.pipeline = self._pipeline
         self._seen, self._next = loaded, None
-        if time.monotonic() < self._until:
+        self.crowded = waited and self._first
+        if time.monotonic() < self._until and not self.crowded:
             self._next = _claim_first(loaded, changes, self.worker)
 
     def committed(self) -> Claimed | None:
         """Call it when a stage's end is in the database; returns what was claimed with it."""
-        self.crowded = self._seen is None
+        self._first = False
         self._left, self._seen = self._seen, None
         claimed, self._next = self._next, None
         return claimed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from pipelines import runs
+from pipelines.definition.loader import MAX_BYTES
 from pipelines.definition.model import Trigger
 from pipelines.definition.parse import parse
 from pipelines.executors.attempt import WorkFailedError
@@ -40,6 +42,7 @@ class Commit:
     author: str
     text: bytes | None
     paths: tuple[str, ...]
+    problem: str = ""
 
 
 def take_one(worker: str) -> bool:
@@ -62,7 +65,9 @@ def _handle(row: Delivery) -> None:
         _close(row, note=f"given up: {TRIES} workers were lost while they fetched it; push again, or have a look")
         return
     try:
-        commit = read_commit(row.pipeline, ref=row.ref, commit=row.commit)
+        commit = read_commit(
+            row.pipeline, ref=row.ref, commit=row.commit, before=_before(row), known=row.rerun_of_id is not None
+        )
     except RefusedInputError as error:
         _close(row, note=str(error))
     except (FetchFailed, WorkFailedError, subprocess.TimeoutExpired) as error:
@@ -73,6 +78,12 @@ def _handle(row: Delivery) -> None:
             Delivery.objects.filter(pk=row.pk).update(not_before=again, note=str(error))
     else:
         _start(row, commit)
+
+
+def _before(row: Delivery) -> str:
+    """The commit of the push before this one to the same ref, "" for the first."""
+    earlier = Delivery.objects.filter(pipeline=row.pipeline, ref=row.ref, trigger="push", open=False, pk__lt=row.pk)
+    return earlier.exclude(commit="").order_by("-id").values_list("commit", flat=True).first() or ""
 
 
 def _close(row: Delivery, *, note: str) -> None:
@@ -96,7 +107,8 @@ def _start(row: Delivery, commit: Commit) -> None:
             pipeline=row.pipeline,
             push=push,
             text=commit.text,
-            problem=f"{path} was not found at commit {commit.name[:12]}. Add it, or name another path in the pipeline.",
+            problem=commit.problem
+            or f"{path} was not found at commit {commit.name[:12]}. Add it, or name another path in the pipeline.",
         )
         Delivery.objects.filter(pk=row.pk).update(open=False, run=run, commit=commit.name, note="")
 
@@ -122,8 +134,13 @@ def _matches(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
-def read_commit(pipeline: Pipeline, *, ref: str, commit: str = "") -> Commit:
-    """Fetch a commit (the ref's present one if none is named) and read what a run needs to know of it."""
+def read_commit(pipeline: Pipeline, *, ref: str, commit: str = "", before: str = "", known: bool = False) -> Commit:
+    """Fetch a commit (the ref's present one if none is named) and read what a run needs to know of it.
+
+    A commit has to be on the ref that it is said to come with, since rights follow from the ref; `known` tells of one
+    that was found there before. `before` is the ref's commit of the push before this one, "" where there was none: it
+    tells which files changed.
+    """
     mirror = Mirror(Path(settings.HOME), check_address(pipeline.repository))
     if ref:
         check_ref(ref)
@@ -132,14 +149,32 @@ def read_commit(pipeline: Pipeline, *, ref: str, commit: str = "") -> Commit:
         if not commit or commit == NO_COMMIT:
             commit = _head(mirror, ref)
         check_commit(commit)
-        if not mirror.has(commit):
+        if not (known and mirror.has(commit)):
             _fetch(mirror, ref, commit)
-    facts = _git(mirror, "show", "-s", "--format=%s%x00%an <%ae>", commit).decode(errors="replace").strip()
-    subject, _, author = facts.partition("\0")
-    shown = _git(mirror, "cat-file", "blob", f"{commit}:{pipeline.definition_path}", check=False)
-    listed = _git(mirror, "diff-tree", "--no-commit-id", "--name-only", "-r", "-z", "--root", commit, check=False)
-    paths = tuple(p for p in (listed or b"").decode(errors="replace").split("\0") if p)
-    return Commit(commit, subject, author, shown or None, paths)
+    facts = _git(mirror, "show", "-s", "--format=%s%x00%an%x00%ae%x00%cn%x00%ce", commit).decode(errors="replace")
+    subject, *people = facts.strip().split("\0")
+    paths = _git(mirror, "diff", "--name-only", "-z", before, commit, check=False) if before else b""
+    changed = tuple(path for path in paths.decode(errors="replace").split("\0") if path)
+    text, problem = _definition(mirror, f"{commit}:{pipeline.definition_path}")
+    return Commit(commit, subject, _author(*people), text, changed, problem)
+
+
+def _author(name: str, address: str, committer: str, its_address: str) -> str:
+    """Who wrote the commit, and who made it where that is somebody else: either may have asked for it."""
+    people = dict.fromkeys([f"{name[:40]} <{address[:100]}>"])
+    if its_address.lower() != address.lower():
+        people[f"{committer[:40]} <{its_address[:100]}>"] = None
+    return ", ".join(people)
+
+
+def _definition(mirror: Mirror, blob: str) -> tuple[bytes | None, str]:
+    """The pipeline file, or why there is none. One that is far too large is not even read."""
+    size = _git(mirror, "cat-file", "-s", blob, check=False).strip()
+    if not size:
+        return None, ""
+    if int(size) > MAX_BYTES:
+        return None, f"The pipeline file has {int(size)} bytes; at most {MAX_BYTES} are read."
+    return _git(mirror, "cat-file", "blob", blob), ""
 
 
 class _Patient:
@@ -162,20 +197,28 @@ def _head(mirror: Mirror, ref: str) -> str:
 
 
 def _fetch(mirror: Mirror, ref: str, commit: str) -> None:
+    """Fetch the ref, and keep the commit if it is there."""
+    kept = f"refs/burger-refs/{hashlib.sha256(ref.encode()).hexdigest()}"
     options = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", "--", mirror.address)
-    into = f"refs/burger/{commit}"
-    _git(mirror, *options, f"+{commit}:{into}", check=False)
-    if not mirror.has(commit) and ref:
-        _git(mirror, *options, f"+{ref}:{into}", check=False)
-    if not mirror.has(commit):
-        raise FetchFailed(f"Commit {commit[:12]} could not be fetched from {mirror.address}.")
+    _git(mirror, *options, f"+{ref}:{kept}")
+    if not _succeeds(mirror, "merge-base", "--is-ancestor", commit, kept):
+        raise RefusedInputError(f"Commit {commit[:12]} is not on {ref}. It was never pushed there, or it was replaced.")
+    _git(mirror, "update-ref", f"refs/burger/{commit}", commit)
+
+
+def _succeeds(mirror: Mirror, *arguments: str) -> bool:
+    return _run(mirror, *arguments).returncode == 0
 
 
 def _git(mirror: Mirror, *arguments: str, check: bool = True) -> bytes:
-    done = subprocess.run(
-        ["git", *arguments], env=mirror.environment(), cwd=mirror.folder, capture_output=True, timeout=50, check=False
-    )
+    done = _run(mirror, *arguments)
     if done.returncode and check:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise FetchFailed(f"git {arguments[0]} failed: {said[-1] if said else done.returncode}")
     return done.stdout if done.returncode == 0 else b""
+
+
+def _run(mirror: Mirror, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["git", *arguments], env=mirror.environment(), cwd=mirror.folder, capture_output=True, timeout=25, check=False
+    )

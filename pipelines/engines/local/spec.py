@@ -48,5 +48,5 @@ def _artifacts(claimed: Claimed) -> dict[str, Artifact]:
     made = claimed.made
     if made is None and before:
         rows = Stage.objects.filter(run=stage.run_id, position__lt=stage.position, state=State.SUCCEEDED)
-        made = rows.exclude(artifacts=[]).order_by("position").values_list("position", "artifacts")
+        made = list(rows.exclude(artifacts=[]).order_by("position").values_list("position", "artifacts"))
     return {a["name"]: Artifact(**a) for position, artifacts in made or () if position in before for a in artifacts}

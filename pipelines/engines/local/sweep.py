@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from pipelines import runs, wake
 from pipelines.models import Attempt, Beat, Delivery, Environment, Stage
-from pipelines.runs.advance import advance_locked, lock, wake_next
+from pipelines.runs.advance import advance_locked, lock, make_way, wake_next
 from pipelines.runs.changes import Changes
 from pipelines.states import ENDED, Reason, State
 
@@ -32,7 +32,7 @@ def sweep(*, judge_silence: bool = True) -> None:
     """
     now = timezone.now()
     for part in (_dead_workers, *((_silent_workers,) if judge_silence else ()), _dropped_pushes, _due_stages,
-                 _free_locks, _forgotten):  # fmt: skip
+                 _free_locks, _deadlocks, _forgotten):  # fmt: skip
         try:
             part(now)
         except Exception:
@@ -97,6 +97,29 @@ def _due_stages(now: datetime) -> None:
             # Without its reason it is decided about afresh: another window may have opened, or the same one moved.
             Stage.objects.filter(pk=pk, state=state).update(due_at=None, reason_code="")
             runs.advance(run)
+
+
+def _deadlocks(now: datetime) -> None:
+    """Runs that each hold an environment which the next one in a circle waits for: the newest of them makes way."""
+    held = {
+        (pipeline, name): holder
+        for pipeline, name, holder in Environment.objects.exclude(holder=None).values_list("pipeline", "name", "holder")
+    }
+    if len(held) < 2:
+        return
+    waiting = Stage.objects.filter(state=State.WAITING, reason_code=Reason.LOCK, run__in=held.values())
+    wants: dict[int, int] = {}
+    for run, pipeline, name in waiting.values_list("run", "run__pipeline", "environment"):
+        holder = held.get((pipeline, name))
+        if holder is not None and holder != run:
+            wants[run] = holder
+    for run in wants:
+        circle = [run]
+        while (following := wants.get(circle[-1])) is not None and following not in circle:
+            circle.append(following)
+        if following == run:
+            make_way(max(circle), for_run=min(circle))
+            return
 
 
 def _requeue(pk: int, run: int) -> None:

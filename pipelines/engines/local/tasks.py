@@ -10,27 +10,30 @@ from .identity import me
 from .worker import carry_out
 
 STAY = 1.0  # seconds at one run, after which what waits elsewhere may be older
-PAUSE = 0.02  # seconds in which those who are changing a run at the same moment get on with it
+PAUSES = (0.01, 0.16)  # seconds: the first and the longest in which those who are at a run get on with it
 
 
 def work() -> None:
     """Take whatever is ready, one after another, until nothing is."""
-    while intake.take_one(me()) or _work_on_a_run():
-        pass
+    pause, longest = PAUSES
+    while True:
+        try:
+            if not (intake.take_one(me()) or _work_on_a_run()):
+                return
+            pause = PAUSES[0]
+        except Taken:
+            time.sleep(pause)
+            pause = min(longest, pause * 2)
 
 
 def _work_on_a_run() -> bool:
-    """Do the stage that is ready the longest, then go on with its run; False if there is none."""
-    try:
-        claimed = next_attempt(me())
-    except Taken:
-        time.sleep(PAUSE)
-        return True
+    """Do the stage that is ready the longest, then go on with its run; False if there is none. Raises Taken."""
+    claimed = next_attempt(me())
     if claimed is None:
         return False
     stay = Stay(claimed, me(), STAY)
     while claimed is not None:
         claimed = carry_out(claimed, stay)
     if stay.crowded:
-        time.sleep(PAUSE)
+        raise Taken
     return True

@@ -1,0 +1,87 @@
+"""From a push to a run, against real repositories."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import runs
+from pipelines.engines.local.intake import read_commit
+from pipelines.executors.source import RefusedInputError
+from pipelines.models import Delivery
+
+pytestmark = pytest.mark.django_db
+
+FILE = "name: demo\non: {branches: [main], paths: ['src/**']}\nstages: [{name: a, kind: noop, owner: dev}]\n"
+
+
+class Origin:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=Ann", "-c", "user.email=ann@example.com")
+        done = subprocess.run(["git", *identity, *arguments], cwd=self.path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def commit(self, more: tuple[str, ...] = (), **files: str) -> str:
+        for name, text in files.items():
+            path = self.path / name.replace("__", "/")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        (self.path / "pipeline.yaml").write_text(FILE)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "A change", *more)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def origin(tmp_path, pipeline, home):
+    made = Origin(tmp_path / "origin")
+    pipeline.repository = str(made.path)
+    pipeline.save()
+    return made
+
+
+def test_a_commit_has_to_be_on_the_ref_that_it_is_said_to_come_with(origin, pipeline):
+    on_main = origin.commit(src="1")
+    origin.git("checkout", "--quiet", "-b", "feature")
+    aside = origin.commit(src="2")
+    assert read_commit(pipeline, ref="refs/heads/main", commit=on_main).name == on_main
+    assert read_commit(pipeline, ref="refs/heads/feature", commit=aside).name == aside
+    with pytest.raises(RefusedInputError, match="is not on refs/heads/main"):
+        read_commit(pipeline, ref="refs/heads/main", commit=aside)
+
+
+def test_author_and_committer_are_both_known(origin, pipeline):
+    commit = origin.commit(("--author", "Otto <otto@example.com>"))
+    assert read_commit(pipeline, ref="refs/heads/main", commit=commit).author == (
+        "Otto <otto@example.com>, Ann <ann@example.com>"
+    )
+
+
+def test_a_file_that_is_far_too_large_is_not_read(origin, pipeline, monkeypatch):
+    monkeypatch.setattr("pipelines.engines.local.intake.MAX_BYTES", 10)
+    commit = read_commit(pipeline, ref="refs/heads/main", commit=origin.commit())
+    assert commit.text is None
+    assert "at most 10 are read" in commit.problem
+
+
+def test_paths_are_those_of_the_whole_push(origin, pipeline, working):
+    def push(commit: str) -> Delivery:
+        told = runs.Push(ref="refs/heads/main", commit=commit)
+        row, _ = runs.receive(pipeline, told, provider="git", delivery=commit)
+        working()
+        row.refresh_from_db()
+        return row
+
+    assert push(origin.commit(readme="1")).run is not None, "of the first push, nothing is known to compare with"
+    origin.commit(src__a="1")
+    assert push(origin.commit(readme="2")).run is not None
+    last = push(origin.commit(readme="3"))
+    assert last.run is None
+    assert last.note == "none of the changed files matches the path triggers"
