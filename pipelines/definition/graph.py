@@ -22,6 +22,7 @@ from pipelines.definition.report import Report, shown
 
 Place = tuple[int, int]
 
+MAX_PAIRS = 100_000  # of a stage and one that it needs, matrices expanded
 _MAX_SHOWN = 60
 _MAX_STEPS = 2_000_000
 _MAX_LOOKS = 200_000
@@ -51,6 +52,7 @@ def check_graph(entries: Sequence[Entry], report: Report) -> None:
     by_name = _unique(entries, report)
     _check_needs(entries, by_name, report)
     needs = {name: _known_needs(entry, by_name) for name, entry in by_name.items()}
+    _check_width(by_name, needs, report)
     _check_cycles(by_name, needs, report)
     _check_reachable(by_name, report)
     _check_asks(entries, by_name, needs, report)
@@ -66,6 +68,17 @@ def _unique(entries: Sequence[Entry], report: Report) -> dict[str, Entry]:
             message = f"the stage {shown(entry.name)} is already there, in line {first.at.line}"
             report.add(entry.at, "duplicate", message)
     return by_name
+
+
+def _check_width(by_name: Mapping[str, Entry], needs: Mapping[str, Sequence[str]], report: Report) -> None:
+    """A matrix that needs a matrix waits for every pair: few lines can make more of them than anybody can follow."""
+    pairs = 0
+    for name, entry in by_name.items():
+        pairs += len(entry.stages) * sum(len(by_name[need].stages) for need in needs[name])
+        if pairs > MAX_PAIRS:
+            message = f"with {shown(name)}, stages wait for each other in more than {MAX_PAIRS:,} pairs"
+            report.add(entry.at, "matrix-explosion", message, "let a noop stage stand between two matrices")
+            return
 
 
 def _known_needs(entry: Entry, by_name: Mapping[str, Entry]) -> list[str]:

@@ -22,7 +22,7 @@ from .errors import StaleResult
 from .questions import question
 
 ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
-WAITED = 9.005  # seconds; SQLite, whose one lock is had when a transaction begins, does not say that it was taken
+WAITED = 0.005  # seconds; SQLite, whose one lock is had when a transaction begins, does not say that it was taken
 
 # What most reports are judged by; the rest of the rows is read when it is asked for.
 _READ = (

@@ -396,3 +396,15 @@ def test_what_is_no_yaml_says_so_at_its_place():
     (problem,) = parse("name: a\nstages: b: c\n").problems
     assert (problem.line, problem.column, problem.code) == (2, 10, "yaml")
     assert problem.message.startswith("this is not valid YAML: mapping values are not allowed")
+
+
+def test_matrices_that_wait_for_matrices_are_limited():
+    values = ", ".join(str(n) for n in range(256))
+    text = "name: a\nstages:\n- {name: m0, kind: noop, owner: dev, matrix: {x: [%s]}}\n" % values
+    text += "".join(
+        f"- {{name: m{n}, kind: noop, owner: dev, needs: [m{n - 1}], matrix: {{x: [{values}]}}}}\n" for n in range(1, 4)
+    )
+    problems = parse(text).problems
+    assert [(p.line, p.code, p.hint) for p in problems] == [
+        (5, "matrix-explosion", "let a noop stage stand between two matrices")
+    ]
