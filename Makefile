@@ -32,6 +32,7 @@ check: lint test ## Lint and test
 lint: setup ## Style, types and the pipeline file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy portal pipelines teams ordering
 	@$(BIN)/burger lint pipeline.yaml
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 

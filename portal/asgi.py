@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
@@ -11,7 +11,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 http = get_asgi_application()
 
-from pipelines.webhooks.limit import BodyLimit  # noqa: E402
+from pipelines.webhooks.limit import App, BodyLimit  # noqa: E402
 from portal.live.consumers import shut_down  # noqa: E402  models can be imported only from here on
 from portal.live.routing import websockets  # noqa: E402
 
@@ -27,4 +27,4 @@ async def lifespan(_: Any, receive: Any, send: Any) -> None:
             return
 
 
-application = ProtocolTypeRouter({"http": BodyLimit(http), "websocket": websockets, "lifespan": lifespan})
+application = ProtocolTypeRouter({"http": BodyLimit(cast(App, http)), "websocket": websockets, "lifespan": lifespan})

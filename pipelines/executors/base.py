@@ -209,7 +209,10 @@ class Executor(Protocol):
     def __init__(self, workplace: Workplace) -> None: ...
 
     def plan(self, spec: StageSpec) -> Plan:
-        """Say what would change. Reads only. Raises PlanError with a sentence for a person."""
+        """Say what would change, and change nothing. Raises PlanError with a sentence for a person.
+
+        What it runs of the repository to find out, if anything, is in docs/decisions/0009-what-a-plan-may-do.md.
+        """
 
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
         """Do the work, or join or finish what an earlier call with the same key began.

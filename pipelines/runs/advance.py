@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F, Q
-from django.utils import timezone
 
 from .. import dag, events, snapshots
 from ..models import Environment, Run, Stage
@@ -85,7 +85,7 @@ def _plan(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) ->
 
 def _ask(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
     gate = loaded.definitions[decision.position]["gate"]
-    due = changes.now + timezone.timedelta(seconds=gate["expires"]) if gate.get("expires") else None
+    due = changes.now + timedelta(seconds=gate["expires"]) if gate.get("expires") else None
     teams = " and ".join(team["team"] for team in gate["teams"])
     words = f"waiting for {teams} to approve its plan"
     _move(loaded, changes, decision, State.WAITING, code=Reason.APPROVAL, reason=words, due_at=due)
@@ -104,7 +104,7 @@ def _queue(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -
     if environment is not None and environment.holder_id != loaded.run.pk:
         newer = _newer_in(loaded, environment)
         if newer is not None:
-            transaction.on_commit(lambda: supersede(loaded.run.pk, by=newer))
+            transaction.on_commit(partial(supersede, loaded.run.pk, by=newer))
             words = f"the newer run #{newer.number} has {environment.name} already"
             return _wait(loaded, changes, dag.Decision(decision.position, dag.Do.WAIT, words, Reason.LOCK))
         got = Environment.objects.filter(pk=environment.pk, holder=None).update(holder=loaded.run)
@@ -170,7 +170,7 @@ def _replace_older(loaded: snapshots.Loaded, decision: dag.Decision) -> None:
         .distinct()
     )
     for run in list(older):
-        transaction.on_commit(lambda run=run: supersede(run, by=loaded.run))
+        transaction.on_commit(partial(supersede, run, by=loaded.run))
 
 
 def supersede(run: int, *, by: Run) -> None:
@@ -218,7 +218,7 @@ def _release_locks(loaded: snapshots.Loaded) -> None:
             continue
         Environment.objects.filter(pk=environment.pk, holder=loaded.run).update(holder=None)
         environment.holder_id = None
-        transaction.on_commit(lambda name=name: wake_next(loaded.run.pipeline_id, name))
+        transaction.on_commit(partial(wake_next, loaded.run.pipeline_id, name))
 
 
 def wake_next(pipeline: int, environment: str) -> None:

@@ -18,7 +18,7 @@ from . import postgres
 from .place import home, running, until
 from .result import Result, median, tell
 
-ROUNDS = 5
+ROUNDS = 9
 CHAIN = 50
 WIDTH = 100
 GOAL = 5.0

@@ -400,7 +400,7 @@ def test_what_is_no_yaml_says_so_at_its_place():
 
 def test_matrices_that_wait_for_matrices_are_limited():
     values = ", ".join(str(n) for n in range(256))
-    text = "name: a\nstages:\n- {name: m0, kind: noop, owner: dev, matrix: {x: [%s]}}\n" % values
+    text = f"name: a\nstages:\n- {{name: m0, kind: noop, owner: dev, matrix: {{x: [{values}]}}}}\n"
     text += "".join(
         f"- {{name: m{n}, kind: noop, owner: dev, needs: [m{n - 1}], matrix: {{x: [{values}]}}}}\n" for n in range(1, 4)
     )

@@ -130,7 +130,7 @@ def test_no_stage_is_lost_and_none_is_done_twice(site: Installation) -> None:
 
 
 def test_idle_processes_may_die(site: Installation) -> None:
-    roles = ("child", "sentinel", "main", "sweeper", "child", "web")
+    roles = ("child", "child", "sentinel", "child", "sweeper", "child", "main", "child", "web", "child")
     chance = random.Random(7)
     slowest = 0.0
     for turn in range(count(10, 60)):

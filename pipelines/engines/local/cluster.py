@@ -22,6 +22,8 @@ from typing import Any
 
 from django_q import cluster
 
+from pipelines import doorbell
+
 LARGEST = 2**17  # bytes of a message; a wake-up has some hundred
 
 
@@ -59,12 +61,12 @@ class Queue(multiprocessing.queues.Queue):  # type: ignore[type-arg]
 
     def __init__(self) -> None:
         super().__init__(ctx=multiprocessing.get_context())
-        self._reader.close()
-        self._writer.close()
+        self._reader.close()  # type: ignore[has-type]
+        self._writer.close()  # type: ignore[has-type]
         reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._reader, self._writer = Packets(reader.detach()), Packets(writer.detach())
         self._rlock = self._wlock = NoLock()
-        self._reset()
+        self._reset()  # type: ignore[attr-defined]
 
     def qsize(self) -> int:
         with suppress(OSError):  # closed: the cluster stops
@@ -80,6 +82,7 @@ class Flag:
 
     def set(self) -> None:
         os.write(self._writable, b"!")
+        doorbell.ring(doorbell.WORK)  # who waits for work looks at its flag only once it wakes up
 
     def is_set(self) -> bool:
         return self.wait(0)

@@ -210,7 +210,7 @@ class Watch:
 
     def look(self) -> None:
         """See whether people want something of this stage."""
-        row: dict[str, Any] | None = (
+        row = (
             Attempt.objects.filter(pk=self.claimed.attempt, fence=self.claimed.fence, open=True)
             .values("stage__stop_requested", "stage__commands")
             .first()
