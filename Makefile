@@ -16,6 +16,7 @@ help: ## What there is
 setup: .venv/.ready ## Install everything into .venv; `burger` is then .venv/bin/burger
 
 .venv/.ready: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "This machine lacks Python 3.11 or later ($(PYTHON)): apt-get install python3"; exit 1; }
 	@$(PYTHON) .ci/setup.py
 
 demo: setup ## The main job: a push on its way to production (APPROVE=auto answers the gates, KEEP=1 leaves it serving)
@@ -33,7 +34,7 @@ lint: setup ## Style, types and the pipeline file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy portal pipelines teams ordering
-	@$(BIN)/burger lint pipeline.yaml
+	@$(BIN)/burger lint --teams dev,ops,platform pipeline.yaml
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 
 test: setup ## Run the tests; says what it had to leave out

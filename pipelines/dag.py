@@ -187,9 +187,10 @@ def _enter(snapshot: Snapshot, position: int, node: Node, state: str, reason: st
     environment = node.environment
     if environment is not None:
         frozen = snapshot.frozen.get(environment, "")
-        if frozen and position not in snapshot.exempt:
-            return _wait(position, state, reason, Reason.WINDOW, frozen)
         lock = snapshot.locks.get(environment, Lock())
+        # A run that is changing the environment already finishes: half a delivery is worse than one in a freeze.
+        if frozen and not lock.ours and position not in snapshot.exempt:
+            return _wait(position, state, reason, Reason.WINDOW, frozen)
         if lock.held_by and not lock.ours:
             return _wait(position, state, reason, Reason.LOCK, lock.held_by)
     return Decision(position, Do.QUEUE, code=environment or "")

@@ -102,7 +102,7 @@ def _view(actor: Actor, _: Subject) -> Verdict:
 def _start(actor: Actor, subject: Subject) -> Verdict:
     if any(actor.works_in(team) for team in subject.teams | {subject.pipeline_owner}):
         return _allow("You work in a team that owns a part of this pipeline.")
-    return _deny(f"Only members of {_names(subject.teams)} may start this pipeline.")
+    return _deny(f"Only members of {_names(_all_teams(subject))} may start this pipeline.")
 
 
 def _gate(actor: Actor, subject: Subject, verb: str) -> Verdict:
@@ -133,7 +133,7 @@ def _cancel(actor: Actor, subject: Subject) -> Verdict:
         return _allow("You requested this run.")
     if any(actor.works_in(team) for team in subject.teams | {subject.pipeline_owner}):
         return _allow("You work in a team that owns a part of this pipeline.")
-    return _deny(f"Only members of {_names(subject.teams)} may cancel this run.")
+    return _deny(f"Only members of {_names(_all_teams(subject))} may cancel this run.")
 
 
 def _terminate(actor: Actor, subject: Subject) -> Verdict:
@@ -177,6 +177,10 @@ _RULES = {
     Action.MANAGE_PIPELINE: _manage_pipeline,
     Action.MANAGE_TEAM: _manage_team,
 }
+
+
+def _all_teams(subject: Subject) -> frozenset[str]:
+    return subject.teams | ({subject.pipeline_owner} if subject.pipeline_owner else set())
 
 
 def _names(teams: frozenset[str]) -> str:

@@ -14,6 +14,7 @@ from pipelines import inbox, selectors
 from pipelines.models import Environment
 from pipelines.runs import Conflict
 from teams import tokens
+from teams.models import Team
 
 from . import answers, bodies, find, shapes
 from .describe import described
@@ -25,6 +26,13 @@ class MeView(APIView):
     def get(self, request: Request) -> Response:
         bodies.Empty.of_query(request)
         return Response(answers.person(*find.person(request)))
+
+
+class TeamsView(APIView):
+    @described("All teams", shapes.NamedTeam(many=True))
+    def get(self, request: Request) -> Response:
+        bodies.Empty.of_query(request)
+        return Response(list(Team.objects.values("slug", "name")))
 
 
 class InboxView(APIView):

@@ -25,6 +25,11 @@ class Team(Shape):
     role = s.CharField()
 
 
+class NamedTeam(Shape):
+    slug = s.CharField()
+    name = s.CharField()
+
+
 class Person(Shape):
     username = s.CharField()
     name = s.CharField()

@@ -18,6 +18,7 @@ urlpatterns = [
     path("docs", docs.DocsView.as_view(), name="docs"),
     path("schema/pipeline.json", pipelines.SchemaView.as_view(), name="pipeline-schema"),
     path("me", account.MeView.as_view(), name="me"),
+    path("teams", account.TeamsView.as_view(), name="teams"),
     path("inbox", account.InboxView.as_view(), name="inbox"),
     path("audit", account.AuditView.as_view(), name="audit"),
     path("tokens", account.TokensView.as_view(), name="tokens"),

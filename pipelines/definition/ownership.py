@@ -6,6 +6,7 @@ for that owner to allow, and never for whoever wrote the new file.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,30 @@ def _changed(
     found |= {GuardedChange(name, "environment", *environments, team) for team in moved_in}
     rewritten = [stage.with_ for stage in before] != [stage.with_ for stage in after]
     if rewritten and any(secrets_of(stage.with_) for stage in (*before, *after)):
-        found.add(GuardedChange(name, "with", _secrets(before), _secrets(after), owner))
+        found.add(GuardedChange(name, "with", *_rewritten(before, after), owner))
+    # A gate is also its teams' own: nobody takes it from them without their word.
+    asked = {team.team for stage in before if stage.gate for team in stage.gate.teams}
+    if (was := _field(before, "gate")) != (becomes := _field(after, "gate")):
+        found |= {GuardedChange(name, "gate", was, becomes, team) for team in asked}
     return found
+
+
+def _rewritten(before: Sequence[StageDef], after: Sequence[StageDef]) -> tuple[str, str]:
+    """What differs between two `with` mappings, key by key, in words."""
+    was = {f"{stage.name}.{key}": value for stage in before for key, value in stage.with_.items()}
+    now = {f"{stage.name}.{key}": value for stage in after for key, value in stage.with_.items()}
+    keys = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    short = len(before) == len(after) == 1
+
+    def words(values: Mapping[str, Any]) -> str:
+        found = (
+            f"{key.partition('.')[2] if short else key}: {json.dumps(values[key], sort_keys=True)}"
+            for key in keys
+            if key in values
+        )
+        return "; ".join(found)
+
+    return words(was), words(now)
 
 
 def _parameter_changes(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .common import AsJson, NeededReason, config, show
+from .config import Config
 from .errors import FAILED, CommandError
 
 token = typer.Typer(help="Make, list and revoke your own tokens.", no_args_is_help=True)
@@ -26,8 +27,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(token, name="token")
 
 
-def lint(file: Annotated[str, typer.Argument(metavar="FILE", help="- reads standard input.")]) -> None:
-    """Report all problems of a pipeline file, without a portal."""
+def lint(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="- reads standard input.")],
+    teams: Annotated[
+        str, typer.Option(help="The teams that exist, separated by commas; else the portal is asked.")
+    ] = "",
+) -> None:
+    """Report all problems of a pipeline file. Needs no portal, but then the teams have to be named."""
     from pipelines.definition.parse import parse
     from pipelines.definition.report import format_problems
 
@@ -35,13 +42,26 @@ def lint(file: Annotated[str, typer.Argument(metavar="FILE", help="- reads stand
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
-    result = parse(text)
+    known = {team.strip() for team in teams.split(",")} if teams else _teams(config(context))
+    result = parse(text, teams=known)
+    if known is None:
+        print("Teams were not checked: no portal was in reach. Name them with --teams.", file=sys.stderr)
     if result.definition is not None:
         print(f"{file}: {len(result.definition.stages)} stages, no problems")
         return
     sys.stdout.write(format_problems(result.problems, file, text))
     print(f"{file}: {len(result.problems)} problem{'s' if len(result.problems) != 1 else ''}")
     raise typer.Exit(FAILED)
+
+
+def _teams(known: Config) -> set[str] | None:
+    """The teams of the portal that is configured here; None where none is, or it does not answer."""
+    from .errors import ApiError, UnreachableError
+
+    try:
+        return {team["slug"] for team in known.client().get("teams")}
+    except (CommandError, ApiError, UnreachableError):
+        return None
 
 
 def schema() -> None:

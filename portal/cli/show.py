@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -79,7 +83,8 @@ def run_view(run: Json) -> RenderableType:
     facts = Text(f"{run['commit'][:10]} on {_short(run['ref'])}, by {run['author'] or run['trigger']}", style="dim")
     rows = [_stage_row(stage) for stage in run["stages"]]
     stages = table(("stage", "team", "state", "time", ""), rows)
-    return Group(head, facts, Text(printable(run["now"])), stages)
+    why = [Text(printable(run["reason"]))] if "\n" in run["reason"] else []
+    return Group(head, facts, Text(printable(run["now"])), *why, stages)
 
 
 def _stage_row(stage: Json) -> tuple[str | Text, ...]:
@@ -118,8 +123,16 @@ def gate_lines(stage: Json, speakers: Mapping[str, str]) -> Iterator[Text]:
     yield Text(f"  read it at     {stage['url']}")
     for team in teams:
         who = f" --as {speakers[team['team']]}" if team["team"] in speakers else ""
-        command = f"burger{who} approve '{stage['run']}/{stage['name']}' --digest {stage['digest']}"
+        command = f"{program()}{who} approve '{stage['run']}/{stage['name']}' --digest {stage['digest']}"
         yield Text(f"  approve it by  {command}    ({team['team']})")
+
+
+def program() -> str:
+    """How this very program is started from the present folder."""
+    own = Path(sys.executable).with_name("burger")
+    if shutil.which("burger") or not own.exists():
+        return "burger"
+    return os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def question_rows(questions: Sequence[Json]) -> Table:

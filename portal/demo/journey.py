@@ -54,6 +54,8 @@ def demo() -> int:
         if state == "succeeded":
             for name, address in organisation.shops.items():
                 console.print(f"  {name:12} {address}")
+            if os.environ.get("KEEP") != "1":
+                console.print("  (They stop with this command; with KEEP=1 they go on serving.)")
         console.print(f"The run {state} {time.monotonic() - began:.0f} s after the start.")
         if os.environ.get("KEEP") == "1":
             console.print(f"It goes on serving at {settings.PUBLIC_URL}; stop it with: make down")

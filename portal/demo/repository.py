@@ -50,7 +50,7 @@ class Repository:
     def push(self, hook: str, secret: str) -> None:
         """Push; the repository's hook announces it to the portal, signed."""
         install_hook(self.bare, url=hook, secret=secret)
-        self._git("push", "--quiet", "origin", BRANCH, cwd=self.checkout)
+        self._git("push", "--quiet", "--set-upstream", "origin", BRANCH, cwd=self.checkout)
 
     def _git(self, *arguments: str, cwd: Path) -> str:
         name, _, address = AUTHOR.partition(" <")

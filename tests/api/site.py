@@ -180,7 +180,9 @@ def set_up(repository: str) -> dict[str, Any]:
             row, _ = Team.objects.get_or_create(slug=team, defaults={"name": team.title()})
             Membership.objects.create(user=user, team=row, role=role)
         _, tokens[name] = AuthToken.objects.create(user=user)
-    pipeline = Pipeline.objects.create(slug="demo", name="Demo", owner="platform", repository=repository)
+    pipeline = Pipeline.objects.create(
+        slug="demo", name="Demo", owner="platform", repository=repository, agreed=["dev", "ops"]
+    )
     return {"tokens": tokens, "secret": pipeline.webhook_secret}
 
 

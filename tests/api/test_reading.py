@@ -56,6 +56,7 @@ def test_answers_have_the_documented_fields(gated, released, speak, cast):
         same_keys(answer.json(), shape)
     same_keys(client.get("/api/environments").json()[0], shapes.Environment())
     same_keys(client.get("/api/pipelines").json()[0], shapes.Pipeline())
+    same_keys(client.get("/api/teams").json()[0], shapes.NamedTeam())
     same_keys(client.get("/api/tokens").json()[0], shapes.Token())
 
 
@@ -227,7 +228,8 @@ def test_lint_of_a_pipeline_says_what_present_owners_would_have_to_approve(gated
     answer = speak(cast.ann).post("/api/pipelines/demo/lint", {"text": text}, format="json").json()
     assert answer["ok"]
     assert [(change["stage"], change["field"], change["team"]) for change in answer["held"]] == [
-        ("ship", "gate", "ops")
+        ("ship", "gate", "ops"),
+        ("ship", "gate", "platform"),
     ]
 
 

@@ -112,7 +112,7 @@ CASES = {
     ),
     "what a stage with secrets does": (
         [("command: [a]", "command: [b]")],
-        [("keyed", "with", "secrets key", "secrets key", "ops")],
+        [("keyed", "with", 'command: ["a"]', 'command: ["b"]', "ops")],
     ),
     "what a stage without secrets does": ([("pytest", "tox")], []),
     "retry": ([("{name: build,", "{name: build, retry: 3, timeout: 5m,")], []),

@@ -53,7 +53,7 @@ def set_up(repository: str = "/nowhere", people: int = 2) -> dict[str, str]:
             Membership.objects.create(user=user, team=team, role="lead" if number == 0 else "member")
             if number < 2:
                 _, tokens[user.username] = AuthToken.objects.create(user=user)
-    Pipeline.objects.create(slug="demo", name="Demo", owner="platform", repository=repository)
+    Pipeline.objects.create(slug="demo", name="Demo", owner="platform", repository=repository, agreed=["dev", "ops"])
     return tokens
 
 

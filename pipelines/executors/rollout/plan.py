@@ -60,13 +60,15 @@ def make_plan(spec: StageSpec, intent: Intent) -> Plan:
     for name in names:
         before = present.services.get(name) if present else None
         changes += _service_changes(name, before, release.services.get(name))
-    changes.append(Change("strategy", after=describe(intent.settings)))
+    unchanged = present is not None and present.name == release.name and not any(c.before != c.after for c in changes)
     count = len(release.services)
     verb = "roll back to" if intent.settings.release else "roll out"
     what = release.name if intent.settings.release else f"{count} service{'s' if count != 1 else ''}"
     to = "in" if intent.settings.release else "to"
     return Plan(
-        summary=f"{verb} {what} {to} {spec.environment}",
+        summary=f"leave {spec.environment} at {release.name}, which runs there already"
+        if unchanged
+        else f"{verb} {what} {to} {spec.environment}",
         commit=release.commit or spec.commit,
         kind=spec.kind,
         stage=spec.stage,
@@ -84,11 +86,6 @@ def make_plan(spec: StageSpec, intent: Intent) -> Plan:
             "deadline": intent.settings.deadline,
         },
     )
-
-
-def describe(settings: Settings) -> str:
-    steps = ", ".join(describe_step(step) for step in settings.steps)
-    return f"{settings.strategy}: {steps}"
 
 
 def describe_step(step: strategy.Step) -> str:
