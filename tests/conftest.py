@@ -47,6 +47,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
             cursor.execute("SELECT 1")
 
 
+@pytest.fixture(autouse=True)
+def no_earlier_tries() -> None:
+    """Forget who signed in wrongly how often: people of one name are others in each test."""
+    from django.core.cache import cache
+
+    cache.clear()
+
+
 @pytest.fixture
 def home(settings: Any, tmp_path: Path) -> Path:
     """A state folder of the test's own."""

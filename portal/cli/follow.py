@@ -16,6 +16,7 @@ from .errors import UnreachableError
 from .show import gate_lines, run_view, state_text
 
 PAUSE = 0.5  # seconds between two looks
+TICK = 2.0  # seconds after which the table is drawn anew although nothing happened
 PATIENCE = 120.0  # seconds for which a portal may be away, while it is restarted, say
 ENDED = frozenset({"succeeded", "failed", "error", "canceled", "rejected"})
 
@@ -74,6 +75,7 @@ class _Follower:
         """What happened since the last time, whenever something did; the first time all that happened so far."""
         since, tag, first = 0, "", True
         away: float | None = None
+        shown = time.monotonic()
         while True:
             try:
                 answer, tag = self.client.changed(
@@ -94,6 +96,12 @@ class _Follower:
                     # More may be there already; only an answer with a tag was a complete one.
                     if not tag:
                         continue
+            elif self.live is not None and time.monotonic() - shown > TICK:
+                yield []  # nothing happened, but how long it has been waiting did change
+            else:
+                time.sleep(PAUSE)
+                continue
+            shown = time.monotonic()
             time.sleep(PAUSE)
 
     def _tell(self, changes: list[dict[str, Any]], detail: dict[str, Any]) -> None:
