@@ -50,9 +50,11 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 @pytest.fixture(autouse=True)
 def no_earlier_tries() -> None:
     """Forget who signed in wrongly how often: people of one name are others in each test."""
+    from django.conf import settings
     from django.core.cache import cache
 
-    cache.clear()
+    if settings.configured:  # tests of pure parts run without Django, too
+        cache.clear()
 
 
 @pytest.fixture
