@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -14,9 +15,12 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 def generated() -> dict[str, str]:
     """The whole text of each page that is generated, or holds a generated part, by its path. Needs Django."""
+    from pipelines.definition.schema import json_schema
+
     from . import authorization, states
 
     return {
+        "docs/pipeline.schema.json": json.dumps(json_schema(), indent=2) + "\n",
         "docs/authorization.md": authorization.page(),
         "docs/architecture.md": with_part(ARCHITECTURE.read_text(), "states", states.table()),
     }
