@@ -5,10 +5,8 @@ people do. Each changes rows under the run's lock, appends events, and wakes wor
 """
 
 from .actions import (
-    approve,
     cancel,
     override_freeze,
-    reject,
     request,
     rerun,
     retry,
@@ -20,6 +18,7 @@ from .actions import (
 )
 from .advance import advance
 from .errors import Conflict, NotAllowed, StaleResult
+from .gates import approve, reject
 from .push import Push, receive
 from .record import lost, outcome, planned, produced, progressed, wrote
 from .start import start

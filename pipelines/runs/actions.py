@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from teams import audit
 from teams.models import User
@@ -13,14 +13,14 @@ from teams.policy import Action, Subject, can
 
 from .. import events
 from ..definition.model import StageDef
-from ..models import Approval, Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
-from ..snapshots import approvals_by_team, graph_of
+from ..models import Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
+from ..snapshots import graph_of
 from ..states import ENDED, RUN_ENDED, Reason, State
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
-from .questions import asked_digest, asked_teams, is_paused, why_not_skipped
+from .questions import asked_teams, is_paused, why_not_skipped
 from .record import void_approvals
 from .start import start_built
 
@@ -64,7 +64,7 @@ def judge(user: User, action: Action, subject: Subject, target: str) -> None:
         raise NotAllowed(verdict.reason)
 
 
-def _judge_stage(user: User, action: Action, stage: int) -> None:
+def judge_stage(user: User, action: Action, stage: int) -> None:
     """Before the lock: a refusal must be kept although nothing else is."""
     row = Stage.objects.select_related("run__pipeline").get(pk=stage)
     judge(user, action, stage_subject(row, user), f"stage:{stage_label(row)}")
@@ -75,14 +75,14 @@ def _judge_run(user: User, action: Action, run: int) -> None:
     judge(user, action, run_subject(row, user), f"run:{row.pipeline.slug}/{row.number}")
 
 
-def _locked(stage: int) -> tuple[Stage, Changes]:
+def stage_locked(stage: int) -> tuple[Stage, Changes]:
     run = lock(Stage.objects.values_list("run", flat=True).get(pk=stage))
     row = Stage.objects.get(pk=stage)
     row.run = run
     return row, Changes(run)
 
 
-def _wrote(changes: Changes, user: User, action: str, stage: Stage | None, reason: str, **data: Any) -> None:
+def wrote(changes: Changes, user: User, action: str, stage: Stage | None, reason: str, **data: Any) -> None:
     """The audit entry and the event of something that was done."""
     run = changes.run
     target = f"stage:{stage_label(stage)}" if stage else f"run:{run.pipeline.slug}/{run.number}"
@@ -99,88 +99,10 @@ def _wrote(changes: Changes, user: User, action: str, stage: Stage | None, reaso
     )
 
 
-# --- gates ------------------------------------------------------------------------------------------------------------
+# --- what waits half done -----------------------------------------------------------------------------------------
 
 
-def approve(*, stage: int, user: User, digest: str, reason: str = "", team: str = "") -> Stage:
-    """Approve exactly the plan (or the question of a pause) whose digest is named. The last approval that a gate
-    needs starts the stage. Raises NotAllowed, Conflict."""
-    _judge_stage(user, Action.APPROVE, stage)
-    with transaction.atomic():
-        row, changes = _locked(stage)
-        _expect_question(row, digest)
-        gate = row.definition.get("gate") or {}
-        if gate.get("reason_required") and not reason.strip():
-            raise Conflict("This gate asks for a reason. Say why you approve.")
-        team = _team_for(row, user, team)
-        _vote(row, user, team, Approval.Verdict.APPROVE, digest, reason)
-        _wrote(changes, user, "approve", row, reason, team=team, digest=digest)
-        if is_paused(row):
-            _resume(row, changes)
-        advance_locked(changes.run, changes)
-    return Stage.objects.get(pk=stage)
-
-
-def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") -> Stage:
-    """Say no to the plan. The stage ends as rejected, unless it has begun: then it is stopped first."""
-    _judge_stage(user, Action.REJECT, stage)
-    if not reason.strip():
-        raise Conflict("Say why you reject it: those who wait want to know.")
-    with transaction.atomic():
-        row, changes = _locked(stage)
-        _expect_question(row, digest)
-        team = _team_for(row, user, team)
-        _vote(row, user, team, Approval.Verdict.REJECT, digest, reason)
-        _wrote(changes, user, "reject", row, reason, team=team, digest=digest)
-        words = f"{user.username} rejected it for {team}: {reason}"
-        if is_paused(row):
-            _stop_begun(row, changes, "reject", words)
-        else:
-            changes.move(row.pk, row.name, row.state, State.REJECTED, reason=words)
-        advance_locked(changes.run, changes)
-    return Stage.objects.get(pk=stage)
-
-
-def _expect_question(stage: Stage, digest: str) -> None:
-    if stage.state != State.WAITING or stage.reason_code != Reason.APPROVAL:
-        raise Conflict(f"Stage {stage.name} is {stage.state}; it does not wait for an approval.")
-    if stage.run.stopping == "terminate" or (stage.run.stopping and not stage.on_exit):
-        raise Conflict("This run is being stopped; only its exit stages go on.")
-    if digest != asked_digest(stage):
-        raise Conflict(
-            f"The plan has changed: you named {digest[7:19] or 'none'}, what waits now is "
-            f"{asked_digest(stage)[7:19]}. Read the new plan and decide again."
-        )
-
-
-def _team_for(stage: Stage, user: User, named: str) -> str:
-    """The team that this person speaks for: the one named, else theirs that still misses approvals. A person counts
-    once, for one team."""
-    actor = user.as_actor()
-    asked = asked_teams(stage)
-    mine = [team for team in asked if actor.works_in(team)]
-    if not mine:
-        raise Conflict("Whom this gate asks has changed since you looked. Reload it.")
-    if named:
-        if named not in mine:
-            raise Conflict(f"You cannot speak for {named} here; this gate asks {', '.join(asked)}.")
-        return named
-    have = approvals_by_team({stage.pk: asked_digest(stage)}).get(stage.pk, {})
-    return next((team for team in mine if have.get(team, 0) < asked[team]), mine[0])
-
-
-def _vote(stage: Stage, user: User, team: str, verdict: str, digest: str, reason: str) -> None:
-    try:
-        with transaction.atomic():
-            Approval.objects.create(
-                stage=stage, user=user, team=team, verdict=verdict, plan_digest=digest,
-                reason=reason, resumes=stage.resumes,
-            )  # fmt: skip
-    except IntegrityError:
-        raise Conflict("You have decided about this plan already; a person counts once.") from None
-
-
-def _resume(stage: Stage, changes: Changes) -> None:
+def resume(stage: Stage, changes: Changes) -> None:
     progress = {k: v for k, v in stage.progress.items() if k != "question"}
     changes.move(
         stage.pk, stage.name, stage.state, State.QUEUED,
@@ -188,7 +110,7 @@ def _resume(stage: Stage, changes: Changes) -> None:
     )  # fmt: skip
 
 
-def _stop_begun(stage: Stage, changes: Changes, how: str, words: str) -> None:
+def stop_begun(stage: Stage, changes: Changes, how: str, words: str) -> None:
     """Hand a stage that waits half done to a worker, which stops it."""
     progress = {k: v for k, v in stage.progress.items() if k != "question"}
     changes.move(
@@ -202,9 +124,9 @@ def _stop_begun(stage: Stage, changes: Changes, how: str, words: str) -> None:
 
 def retry(*, stage: int, user: User, reason: str = "") -> Stage:
     """Do an ended stage again, in the same run, with what was omitted because of it and the exit stages."""
-    _judge_stage(user, Action.RETRY, stage)
+    judge_stage(user, Action.RETRY, stage)
     with transaction.atomic():
-        row, changes = _locked(stage)
+        row, changes = stage_locked(stage)
         lost = row.state == State.UNKNOWN and row.reason_code == "person"
         if why := _why_not_again(row):
             raise Conflict(why)
@@ -213,7 +135,7 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
         if lost:
             _give_up(row, changes)
         _reopen(changes, [row])
-        _wrote(changes, user, "retry", row, reason)
+        wrote(changes, user, "retry", row, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
 
@@ -277,7 +199,7 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
             stage.run = changes.run
         if fresh:
             _reopen(changes, fresh)
-            _wrote(changes, user, "retry-failed", None, reason)
+            wrote(changes, user, "retry-failed", None, reason)
             advance_locked(changes.run, changes)
     return Run.objects.get(pk=run)
 
@@ -303,22 +225,22 @@ def _reopen(changes: Changes, stages: list[Stage]) -> None:
 
 def skip(*, stage: int, user: User, reason: str) -> Stage:
     """Go on without a stage. What needs it goes on as if it had succeeded."""
-    _judge_stage(user, Action.SKIP, stage)
+    judge_stage(user, Action.SKIP, stage)
     if not reason.strip():
         raise Conflict("Say why it is skipped: it stays in the record.")
     with transaction.atomic():
-        row, changes = _locked(stage)
+        row, changes = stage_locked(stage)
         if why := why_not_skipped(row):
             raise Conflict(f"Stage {row.name} cannot be skipped. {why}")
         _skip(row, changes, f"{user.username} skipped it: {reason}")
-        _wrote(changes, user, "skip", row, reason)
+        wrote(changes, user, "skip", row, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
 
 
 def _skip(row: Stage, changes: Changes, words: str) -> None:
     if is_paused(row) or row.reason_code in (Reason.ENGINE, "person"):
-        _stop_begun(row, changes, "skip", words)
+        stop_begun(row, changes, "skip", words)
         return
     reopens = row.state in ENDED
     changes.move(row.pk, row.name, row.state, State.SKIPPED, reason=words)
@@ -330,17 +252,17 @@ def _skip(row: Stage, changes: Changes, words: str) -> None:
 
 def steer(*, stage: int, user: User, command: str, reason: str = "") -> Stage:
     """Tell a rollout under way to promote, promote fully, or abort."""
-    _judge_stage(user, Action.STEER, stage)
+    judge_stage(user, Action.STEER, stage)
     if command not in COMMANDS:
         raise Conflict(f"Unknown command {command!r}; expected one of {', '.join(COMMANDS)}.")
     with transaction.atomic():
-        row, changes = _locked(stage)
+        row, changes = stage_locked(stage)
         if row.kind != "rollout" or not (row.state == State.RUNNING or is_paused(row)):
             raise Conflict(f"Stage {row.name} is a {row.kind} that is {row.state}; there is no rollout under way.")
         Stage.objects.filter(pk=row.pk).update(commands=[*row.commands, command])
-        _wrote(changes, user, command, row, reason)
+        wrote(changes, user, command, row, reason)
         if is_paused(row):
-            _resume(row, changes)
+            resume(row, changes)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
 
@@ -354,11 +276,11 @@ def override_freeze(*, stage: int, user: User, reason: str) -> Stage:
     if not reason.strip():
         raise Conflict("Say why the freeze does not hold here: it stays in the record.")
     with transaction.atomic():
-        row, changes = _locked(stage)
+        row, changes = stage_locked(stage)
         if row.state != State.WAITING or row.reason_code != Reason.WINDOW:
             raise Conflict(f"Stage {row.name} does not wait for a freeze window.")
         Stage.objects.filter(pk=row.pk).update(freeze_override=f"{user.username}: {reason}")
-        _wrote(changes, user, "override-freeze", row, reason)
+        wrote(changes, user, "override-freeze", row, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
 
@@ -392,7 +314,7 @@ def _stop_run(run: int, user: User, action: Action, how: str, reason: str) -> Ru
         going = Stage.objects.filter(run=run, state__in=(State.RUNNING, State.UNKNOWN))
         (going.filter(on_exit=False) if how == "cancel" else going).update(stop_requested=how)
         changes = Changes(locked)
-        _wrote(changes, user, how, None, reason)
+        wrote(changes, user, how, None, reason)
         advance_locked(locked, changes)
     return Run.objects.get(pk=run)
 
