@@ -148,7 +148,11 @@ class EnvironmentKeeper:
                 continue
             if replica.state == "starting":
                 slow = now - replica.since > SLOW_START
-                replica.error = self._with_last_words(replica, result.problem) if slow else result.problem
+                if slow:
+                    replica.error = self._with_last_words(replica, result.problem)
+                elif not replica.deaths_in_row:
+                    replica.error = result.problem
+                # Else what it died of says more than that it does not answer yet.
                 continue
             replica.misses += 1
             if replica.misses >= MISSES_TO_LEAVE_TRAFFIC and replica.ready:
