@@ -251,14 +251,3 @@ def backoff(
         return min(maximum, delay * factor ** (attempts - 1))
 
     return after
-
-
-def blocked_by(graph: Graph, states: Sequence[str], position: int) -> list[int]:
-    """The stages, not ended, that wait for this one, directly or through others."""
-    waiting = {position}
-    found = []
-    for i, node in enumerate(graph.nodes):
-        if states[i] not in ENDED and any(need in waiting for need in node.needs):
-            waiting.add(i)
-            found.append(i)
-    return found

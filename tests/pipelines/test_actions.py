@@ -10,7 +10,7 @@ from django.utils import timezone
 from pipelines import runs
 from pipelines.engines.local.sweep import sweep
 from pipelines.executors.base import Outcome
-from pipelines.models import Approval, Attempt, Environment, Run, Stage
+from pipelines.models import Approval, Attempt, Run, Stage
 from pipelines.runs.questions import asked_digest
 from teams.models import AuditEntry
 
@@ -308,84 +308,6 @@ def test_cancel_of_an_ended_run_is_a_conflict(pipeline, working, cast, scripts):
         runs.cancel(run=run.pk, user=cast.ann)
 
 
-ENVIRONMENT = """
-environments: {production: {owner: ops, concurrency: %s}}
-stages:
-  - {name: ship, kind: command, owner: ops, environment: production, with: {command: [x]}}
-  - {name: look, kind: command, owner: ops, environment: production, needs: [ship], with: {command: [x]}}
-"""
-
-
-@pytest.mark.django_db(transaction=True)
-def test_an_environment_is_changed_by_one_run_at_a_time_in_their_order(pipeline, working, cast, scripts):
-    scripts.ends("ship", Outcome("paused", "half way"), Outcome("succeeded"))
-    first = begin(pipeline, ENVIRONMENT % "queue")
-    working()
-    second, third = begin(pipeline, ENVIRONMENT % "queue"), begin(pipeline, ENVIRONMENT % "queue")
-    working()
-    waiting = stage(second, "ship")
-    assert (waiting.state, waiting.reason_code) == ("waiting", "lock")
-    assert waiting.reason == f"run #{first.number} is changing production"
-    paused = stage(first, "ship")
-    runs.approve(stage=paused.pk, user=cast.olga, digest=asked_digest(paused))
-    working()
-    assert states(first) == states(second) == states(third) == {"ship": "succeeded", "look": "succeeded"}
-    assert Environment.objects.get().holder is None
-    ended = [Run.objects.get(pk=run.pk).ended_at for run in (first, second, third)]
-    assert ended == sorted(ended)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_newest_run_replaces_those_that_wait(pipeline, working, cast, scripts):
-    scripts.ends("ship", Outcome("paused", "half way"), Outcome("succeeded"))
-    first = begin(pipeline, ENVIRONMENT % "newest")
-    working()
-    second = begin(pipeline, ENVIRONMENT % "newest")
-    third = begin(pipeline, ENVIRONMENT % "newest")
-    working()
-    second.refresh_from_db()
-    assert second.state == "canceled"
-    assert second.superseded_by == third
-    assert second.reason == f"superseded by run #{third.number}"
-    assert stage(third, "ship").reason_code == "lock"
-    assert stage(first, "ship").state == "waiting"
-
-
-FROZEN = """
-environments: {production: {owner: ops, freeze: [{reason: audit, start: "%s", end: "%s"}]}}
-stages: [{name: ship, kind: command, owner: ops, environment: production, with: {command: [x]}}]
-"""
-
-
-def frozen(hours: int) -> str:
-    now = timezone.now()
-    return FROZEN % ((now - timedelta(hours=1)).isoformat(), (now + timedelta(hours=hours)).isoformat())
-
-
-def test_a_freeze_is_waited_for_and_overridden_by_a_lead_with_a_reason(pipeline, working, cast, scripts):
-    run = begin(pipeline, frozen(5))
-    working()
-    ship = stage(run, "ship")
-    assert (ship.state, ship.reason_code) == ("waiting", "window")
-    assert "audit" in ship.reason
-    with pytest.raises(runs.NotAllowed, match="Only a lead of ops"):
-        runs.override_freeze(stage=ship.pk, user=cast.olga, reason="hotfix")
-    with pytest.raises(runs.Conflict, match="Say why"):
-        runs.override_freeze(stage=ship.pk, user=cast.otto, reason="")
-    runs.override_freeze(stage=ship.pk, user=cast.otto, reason="hotfix")
-    working()
-    assert stage(run, "ship").state == "succeeded"
-
-
-def test_a_freeze_ends_by_itself(pipeline, working, scripts):
-    run = begin(pipeline, frozen(5))
-    Environment.objects.update(freeze=[])
-    Stage.objects.update(due_at=timezone.now())
-    sweep()
-    working()
-    assert stage(run, "ship").state == "succeeded"
-
-
 def test_an_owner_cannot_skip_past_another_teams_gate(pipeline, working, cast, scripts):
     run = begin(pipeline, GATED % "{teams: {ops: 1, platform: 1}}")
     working()
@@ -400,27 +322,6 @@ def test_an_attempts_key_is_never_used_again(pipeline, working, scripts):
     assert len(set(keys)) == len(keys)
     assert all(len(key.rpartition("-")[2]) == 8 for key in keys)
     assert {first.state, second.state} == {"running"}
-
-
-def test_a_freeze_that_overlaps_another_is_waited_out_too(pipeline, working, scripts):
-    now = timezone.now()
-    windows = [(-60, 60), (30, 120)]
-    run = begin(pipeline, frozen(1))
-    Environment.objects.update(
-        freeze=[
-            {
-                "reason": "x",
-                "start": (now + timedelta(minutes=a)).isoformat(),
-                "end": (now + timedelta(minutes=b)).isoformat(),
-            }
-            for a, b in windows
-        ]
-    )
-    Stage.objects.update(due_at=now)
-    sweep()
-    ship = stage(run, "ship")
-    assert (ship.state, ship.reason_code) == ("waiting", "window")
-    assert ship.due_at is not None
 
 
 def test_a_stage_that_others_went_on_from_is_not_done_again(pipeline, working, cast, scripts):
@@ -452,60 +353,3 @@ def test_a_paused_exit_stage_of_a_canceled_run_can_be_answered(pipeline, working
     runs.approve(stage=report.pk, user=cast.pete, digest=asked_digest(report))
     working()
     assert stage(run, "report").state == "succeeded"
-
-
-CROSSED = """
-environments: {%s: {owner: ops}, %s: {owner: ops}}
-stages:
-  - {name: first, kind: command, owner: ops, environment: %s, with: {command: [x]}}
-  - {name: second, kind: command, owner: ops, environment: %s, needs: [first], with: {command: [x]}}
-  - {name: last, kind: command, owner: ops, environment: %s, needs: [second], with: {command: [x]}}
-"""
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_two_runs_that_wait_for_each_other_the_newer_makes_way(pipeline, working, cast, scripts):
-    scripts.ends("first", Outcome("paused", "half way"))
-    one = begin(pipeline, CROSSED % ("a", "b", "a", "b", "a"))
-    two = begin(pipeline, CROSSED % ("a", "b", "b", "a", "b"), ref="refs/heads/other", author="x")
-    held = Stage.objects.filter(run=two, name="ownership-change").first()
-    working()
-    if held is not None:
-        held.refresh_from_db()
-        runs.approve(stage=held.pk, user=cast.otto, digest=held.plan_digest)
-        working()
-    scripts.ends("first", Outcome("succeeded"))
-    for run in (one, two):
-        paused = stage(run, "first")
-        runs.approve(stage=paused.pk, user=cast.otto, digest=asked_digest(paused))
-    working()
-    sweep()
-    working()
-    one.refresh_from_db()
-    two.refresh_from_db()
-    assert one.state == "succeeded"
-    assert two.state == "canceled"
-    assert "the newer one made way" in two.reason
-
-
-@pytest.mark.django_db(transaction=True)
-def test_an_older_run_does_not_undo_what_a_newer_one_brought(pipeline, working, cast, scripts):
-    scripts.ends("build", Outcome("paused", "slow today"), Outcome("succeeded"))
-    text = """
-environments: {staging: {owner: ops, concurrency: newest}}
-stages:
-  - {name: build, kind: command, owner: dev, with: {command: [x]}}
-  - {name: ship, kind: command, owner: ops, environment: staging, needs: [build], with: {command: [x]}}
-"""
-    slow = begin(pipeline, text)
-    working()
-    quick = begin(pipeline, text)
-    working()
-    assert states(quick)["ship"] == "succeeded"
-    build = stage(slow, "build")
-    runs.approve(stage=build.pk, user=cast.ann, digest=asked_digest(build))
-    working()
-    slow.refresh_from_db()
-    assert (slow.state, slow.superseded_by) == ("canceled", quick)
-    assert ("start", "ship") in scripts.calls
-    assert scripts.calls.count(("start", "ship")) == 1

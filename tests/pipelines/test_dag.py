@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dag import Decision, Do, Graph, Lock, Node, Snapshot, backoff, blocked_by, decide, leaves, run_state
+from pipelines.dag import Decision, Do, Graph, Lock, Node, Snapshot, backoff, decide, leaves, run_state
 from pipelines.definition.depends import compile_depends
 from pipelines.states import ENDED
 
@@ -185,8 +185,3 @@ def test_backoff_grows_to_its_maximum():
     after = backoff(limit=4, delay=2, factor=3, maximum=20, on=frozenset({"error"}))
     assert [after("error", attempts) for attempts in range(1, 6)] == [2, 6, 18, 20, None]
     assert after("failed", 1) is None
-
-
-def test_what_a_stage_blocks():
-    assert blocked_by(DIAMOND, ["running", "pending", "pending", "pending"], 0) == [1, 2, 3]
-    assert blocked_by(DIAMOND, ["succeeded", "running", "succeeded", "pending"], 1) == [3]
