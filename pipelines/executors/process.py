@@ -2,7 +2,8 @@
 
 A small keeper process (`shim.py`) starts the command, holds its limits and writes down how it ended. A
 worker that is killed takes nothing with it: the next one calls `run` with the same folder and follows the
-same command. The state of a command is read from its folder alone:
+same command. The state of a command is read from its folder alone, whose file system may be shared with other
+machines: of a keeper on another one, only its lock says whether it lives, and it reads by itself that it shall end.
 
     exit.json there                     ended, and every descendant is gone
     pid.json, keeper alive              running
@@ -102,7 +103,7 @@ def probe(folder: Path) -> Probe:
         if (folder / "exit.json").exists():
             return Probe("done")
         pid = _read(folder / "pid.json")
-        if pid is not None and _alive(pid):
+        if pid is not None and _alive(folder, pid):
             return Probe("running")
         if pid is None and _locked(folder):
             return Probe("running", "it is being started")
@@ -220,7 +221,8 @@ def _exit(folder: Path) -> Exit:
 
 
 class _Handle:
-    """The keeper as a pidfd, which never means another process with the same number."""
+    """The keeper as a pidfd, which never means another process with the same number. One on another machine has none:
+    it looks for `cancel.json` by itself."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -231,10 +233,12 @@ class _Handle:
             if (pid := _read(self.folder / "pid.json")) is None:
                 time.sleep(0.002)
                 continue
+            if pid["machine"] != _machine():
+                break
             with suppress(ProcessLookupError):
                 self.descriptor = os.pidfd_open(pid["pid"])
             # Opened first and compared then: the number could have changed hands before, not after.
-            if self.descriptor is None or _alive(pid):
+            if self.descriptor is None or _alive(self.folder, pid):
                 break
             os.close(self.descriptor)
             self.descriptor = None
@@ -250,16 +254,18 @@ class _Handle:
                 signal.pidfd_send_signal(self.descriptor, signal.SIGTERM)
 
     def wait(self, seconds: float) -> None:
-        """Return when the keeper has ended, or after `seconds`."""
-        if self.descriptor is not None:
+        """Return when the keeper has ended, or after `seconds`; sooner where that cannot be seen from here."""
+        if self.descriptor is None:
+            time.sleep(min(seconds, PAUSE))
+        else:
             poll = select.poll()
             poll.register(self.descriptor, select.POLLIN)
             poll.poll(seconds * 1000)
 
 
-def _alive(pid: Mapping[str, Any]) -> bool:
-    if pid["boot"] != _boot():
-        return False
+def _alive(folder: Path, pid: Mapping[str, Any]) -> bool:
+    if pid["machine"] != _machine():
+        return _locked(folder)
     try:
         fields = Path(f"/proc/{pid['pid']}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -268,8 +274,9 @@ def _alive(pid: Mapping[str, Any]) -> bool:
 
 
 @cache
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def _machine() -> str:
+    """Where a process id means something: since this boot, and in this container."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
 
 
 def _locked(folder: Path) -> bool:

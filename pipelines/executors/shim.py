@@ -29,6 +29,7 @@ import time
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 READ_SIZE = 65536
+LOOK = 500  # milliseconds
 # Ignored by Python, by this keeper, or by whoever started it; the command gets them as they were meant.
 CHANGED_SIGNALS = (
     signal.SIGPIPE,
@@ -100,7 +101,8 @@ def started_at(pid: int) -> int:
 def identity() -> dict:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
-    return {"pid": os.getpid(), "started": started_at(os.getpid()), "boot": boot}
+    machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return {"pid": os.getpid(), "started": started_at(os.getpid()), "machine": machine}
 
 
 def children() -> list[int]:
@@ -202,9 +204,9 @@ class Keeper:
             for descriptor, _ in poll.poll(self.patience()):
                 if descriptor == self.wake:
                     os.read(self.wake, 512)
-                    self.check_cancel()
                 elif not self.copy():
                     poll.unregister(self.readable)
+            self.check_cancel()
             self.check_time()
         self.end_descendants()
         while self.copy():
@@ -223,10 +225,10 @@ class Keeper:
             if pid == self.pid:
                 self.status = status
 
-    def patience(self) -> int | None:
-        """Milliseconds until the next deadline."""
+    def patience(self) -> int:
+        """Milliseconds until the next deadline, or the next look whether another machine canceled it."""
         moments = [moment for moment in (self.deadline, self.kill_at) if moment is not None]
-        return max(0, int((min(moments) - time.monotonic()) * 1000) + 1) if moments else None
+        return min(LOOK, max(0, int((min(moments) - time.monotonic()) * 1000) + 1)) if moments else LOOK
 
     def copy(self) -> bool:
         """Move what the command wrote into the file; False when there is nothing more for now."""

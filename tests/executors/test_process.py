@@ -336,6 +336,33 @@ def test_cancel_ends_what_a_killed_keeper_left(run: Run, folder: Path, mark: str
     events.close()
 
 
+@pytest.fixture
+def elsewhere(folder: Path, mark: str) -> Iterator[subprocess.Popen[str]]:
+    """A caller on another machine, as far as process ids tell: in a pid namespace, over the same files."""
+    inside = [sys.executable, "-c", CALLER, str(folder), mark, "sh", "-c", "echo ready; sleep 60"]
+    apart = ["unshare", *([] if os.getuid() == 0 else ["--map-root-user"]), "--pid", "--fork", "--kill-child"]
+    command = [*apart, "--mount-proc", *inside]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as there:
+        assert "ready" in there.stdout.readline()
+        yield there
+        there.kill()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_command_on_another_machine_is_joined_and_canceled_through_its_folder(run: Run, folder: Path) -> None:
+    assert process.probe(folder).state == "running"
+    events = run(["never", "started"])
+    assert next(events) == Log("ready\n")
+    process.cancel(folder)
+    assert process.probe(folder).state == "done"
+    assert list(events) == [Exit(None, "canceled", "canceled")]
+
+
+def test_a_command_on_a_machine_that_is_gone_is_lost(elsewhere: subprocess.Popen[str], folder: Path) -> None:
+    elsewhere.kill()
+    eventually(lambda: process.probe(folder).state == "unknown")
+
+
 def test_another_process_with_the_same_pid_is_not_mistaken_for_the_keeper(run: Run, folder: Path) -> None:
     list(run(["true"]))
     (folder / "exit.json").unlink()
