@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: help setup demo up down test lint check format bench torture docs lock clean
+.PHONY: help setup demo up down test cluster cluster-down demo-cluster test-cluster lint check format bench torture docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ KEEP ?= 0
 export APPROVE KEEP
 
 help: ## What there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: .venv/.ready ## Install everything into .venv; `burger` is then .venv/bin/burger
 
@@ -35,10 +35,25 @@ lint: setup ## Style, types and the pipeline file
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy portal pipelines teams ordering
 	@$(BIN)/burger lint --teams dev,ops,platform pipeline.yaml
+	@$(BIN)/burger lint --teams dev,ops,platform pipeline-cluster.yaml
+	@$(BIN)/hadolint docker/*/Dockerfile
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 
 test: setup ## Run the tests; says what it had to leave out
 	@$(BIN)/pytest
+
+cluster: setup ## Build and start a real engine, registry and two-node Kubernetes; warm when they run
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: setup ## Stop them and leave nothing but what was built
+	@$(BIN)/python -m tests.cluster down
+
+demo-cluster: cluster ## `make demo` on them: a canary taken back by its own verdict, another promoted, a roll back
+	@$(BIN)/python -m tests.cluster.demo
+
+test-cluster: setup ## Run the tests against them, or against the cluster that KUBECONFIG names
+	@[ -n "$${KUBECONFIG:-}" ] || $(BIN)/python -m tests.cluster up
+	@$(BIN)/pytest -m cluster
 
 format: setup ## Let the tools format what they can
 	@$(BIN)/ruff check --fix .
@@ -55,8 +70,11 @@ docs: setup ## Write the generated pages of docs/ anew
 
 lock: ## Resolve the dependencies anew
 	@uv pip compile -q pyproject.toml --group dev --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	@uv pip compile -q pyproject.toml --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/portal/requirements.lock
 	@uv pip compile -q --group shop --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/requirements.lock
+	@uv pip compile -q --group shop-postgresql --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/postgresql.lock
 
 clean: ## Remove what the project made, state included
 	@[ ! -d .venv ] || $(BIN)/python -m portal.demo down || true
+	@[ ! -d var/cluster ] || $(BIN)/python -m tests.cluster clean
 	@rm -rf var .venv build *.egg-info

@@ -58,7 +58,8 @@ class Snapshot:
 
     `planned`: a plan is there. `approved`: that plan has every approval it needs. `frozen` maps an environment to
     the sentence why nothing may change in it now, from which stages in `exempt` are spared. `begun` have an
-    attempt that waits, without a worker, for a person or an engine. `stopping` is "" or "cancel" or "terminate".
+    attempt that waits, without a worker, for a person or an engine. `said` has the words given to those who wait for
+    a lock or a window. `stopping` is "" or "cancel" or "terminate".
     """
 
     graph: Graph
@@ -70,6 +71,7 @@ class Snapshot:
     frozen: Mapping[str, str] = field(default_factory=dict)
     exempt: frozenset[int] = frozenset()
     begun: frozenset[int] = frozenset()
+    said: Mapping[int, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     stopping: str = ""
 
@@ -165,7 +167,7 @@ def _decide_one(snapshot: Snapshot, states: list[str], position: int, node: Node
     if node.gated and not snapshot.approved[position]:
         already = state == State.WAITING and reason == Reason.APPROVAL
         return None if already else Decision(position, Do.ASK, code=Reason.APPROVAL)
-    return _enter(snapshot, position, node, state, reason)
+    return _enter(snapshot, position, node)
 
 
 def _needs(node: Node, states: list[str]) -> str | None:
@@ -182,7 +184,7 @@ def _needs(node: Node, states: list[str]) -> str | None:
     return "" if node.depends(results) else "what it depends on did not come true"
 
 
-def _enter(snapshot: Snapshot, position: int, node: Node, state: str, reason: str) -> Decision | None:
+def _enter(snapshot: Snapshot, position: int, node: Node) -> Decision | None:
     """Past needs, condition and gate: the environment's window and lock are what is left."""
     environment = node.environment
     if environment is not None:
@@ -190,14 +192,15 @@ def _enter(snapshot: Snapshot, position: int, node: Node, state: str, reason: st
         lock = snapshot.locks.get(environment, Lock())
         # A run that is changing the environment already finishes: half a delivery is worse than one in a freeze.
         if frozen and not lock.ours and position not in snapshot.exempt:
-            return _wait(position, state, reason, Reason.WINDOW, frozen)
+            return _wait(snapshot, position, Reason.WINDOW, frozen)
         if lock.held_by and not lock.ours:
-            return _wait(position, state, reason, Reason.LOCK, lock.held_by)
+            return _wait(snapshot, position, Reason.LOCK, lock.held_by)
     return Decision(position, Do.QUEUE, code=environment or "")
 
 
-def _wait(position: int, state: str, had: str, code: Reason, words: str) -> Decision | None:
-    if state == State.WAITING and had == code:
+def _wait(snapshot: Snapshot, position: int, code: Reason, words: str) -> Decision | None:
+    waits = snapshot.states[position] == State.WAITING and snapshot.reasons[position] == code
+    if waits and snapshot.said.get(position, words) == words:
         return None
     return Decision(position, Do.WAIT, words, code)
 

@@ -1,4 +1,5 @@
-"""Wake-ups between processes of one machine, without polling: each listener owns a named pipe that writers ring.
+"""Wake-ups between processes, without polling: each listener owns a named pipe that the writers of its machine ring,
+and `relay` carries rings to other machines where there are any.
 
 A ring that gets lost costs delay, never data: every listener also looks by itself once in a while.
 """
@@ -16,12 +17,14 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
+from . import relay
+
 WORK = "work"  # something may be claimed
 EVENTS = "events"  # something was appended to the event table
 
 
 def _folder(kind: str) -> Path:
-    return Path(settings.HOME) / "run" / "bells" / kind
+    return Path(settings.RUN_DIR) / "bells" / kind
 
 
 class Bell:
@@ -29,11 +32,12 @@ class Bell:
 
     def __init__(self, kind: str) -> None:
         folder = _folder(kind)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         os.mkfifo(self.path, mode=0o600)
         # Open for writing too: else the pipe reports its end whenever no writer has it open.
         self.fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        self.ear = relay.Ear(kind, lambda: _ring_one(self.path)) if settings.REDIS_URL else None
 
     def wait(self, seconds: float) -> bool:
         """Block until rung or until `seconds` have passed; say which."""
@@ -47,6 +51,8 @@ class Bell:
         return False
 
     def close(self) -> None:
+        if self.ear is not None:
+            self.ear.close()
         with contextlib.suppress(OSError):
             os.close(self.fd)
         self.path.unlink(missing_ok=True)
@@ -59,23 +65,24 @@ class Bell:
 
 
 def ring(kind: str) -> None:
-    """Wake every listener of a kind. Never fails and never blocks."""
+    """Wake every listener of a kind. Never fails, and never takes long."""
+    relay.ring(kind)
     try:
         bells = os.scandir(_folder(kind))
     except OSError:
         return
     with bells:
         for bell in bells:
-            _ring_one(bell)
+            _ring_one(Path(bell.path))
 
 
-def _ring_one(bell: os.DirEntry[str]) -> None:
+def _ring_one(bell: Path) -> None:
     try:
-        fd = os.open(bell.path, os.O_WRONLY | os.O_NONBLOCK)
+        fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ENXIO:  # its owner died without closing it
             with contextlib.suppress(OSError):
-                Path(bell.path).unlink()
+                bell.unlink()
         return
     try:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
@@ -11,10 +12,11 @@ from teams.models import Membership, User
 from teams.policy import Action, Actor, Role, can
 
 from .models import Approval, Stage
+from .overtaken import taken_back
 from .runs.actions import stage_subject
 from .runs.questions import asked_digest, asked_teams
-from .snapshots import approvals_by_team
 from .states import Reason, State
+from .votes import Vote, votes_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Question:
     """A stage that waits for people.
 
     `asked` and `have` count approvals by team; `answered` are the keys of the people who have voted; `blocked` are
-    the stages that wait behind it, as (title, owning team), `people` how many people those keep waiting.
+    the stages that wait behind it, as (title, owning team), `people` how many people those keep waiting. `left` says of
+    each vote that does not count any more why; `warning` what to know before approving, "" for nothing.
     """
 
     stage: Stage
@@ -32,6 +35,8 @@ class Question:
     answered: frozenset[int]
     blocked: tuple[tuple[str, str], ...] = ()
     people: int = 0
+    left: tuple[str, ...] = ()
+    warning: str = ""
 
     @property
     def missing(self) -> list[str]:
@@ -48,25 +53,38 @@ def open_questions() -> list[Question]:
         .select_related("run__pipeline", "run__requested_by")
         .order_by("since", "pk")
     )
+    return questions_of(stages)
+
+
+def questions_of(stages: Sequence[Stage]) -> list[Question]:
+    """What these stages ask, a fixed number of queries for all of them. Each must have its run and pipeline."""
     digests = {stage.pk: asked_digest(stage) for stage in stages}
-    have = approvals_by_team(digests)
-    answered = who_answered(digests)
-    return [
-        Question(
-            stage, digests[stage.pk], asked_teams(stage), have.get(stage.pk, {}),
-            frozenset(answered.get(stage.pk, ())),
-        )
-        for stage in stages
-    ]  # fmt: skip
+    votes: dict[int, list[Vote]] = {}
+    for vote in votes_on(digests):
+        votes.setdefault(vote.stage, []).append(vote)
+    warnings = taken_back(stages)
+    return [_question(stage, votes.get(stage.pk, []), warnings.get(stage.pk, "")) for stage in stages]
+
+
+def _question(stage: Stage, votes: Sequence[Vote], warning: str) -> Question:
+    counting = [vote for vote in votes if not vote.why_not]
+    return Question(
+        stage=stage,
+        digest=asked_digest(stage),
+        asked=asked_teams(stage),
+        have=Counter(vote.team for vote in counting if vote.verdict == Approval.Verdict.APPROVE),
+        answered=frozenset(vote.user for vote in counting),
+        left=tuple(vote.why_not for vote in votes if vote.why_not),
+        warning=warning,
+    )
 
 
 def who_answered(digests: Mapping[int, str]) -> dict[int, set[int]]:
-    """The people who voted about what is asked now, by stage."""
+    """The people whose votes about what is asked now count, by stage."""
     found: dict[int, set[int]] = {}
-    rows = Approval.objects.filter(stage__in=digests, voided="") if digests else ()
-    for vote in rows:
-        if digests[vote.stage_id] == vote.plan_digest:
-            found.setdefault(vote.stage_id, set()).add(vote.user_id)
+    for vote in votes_on(digests):
+        if not vote.why_not:
+            found.setdefault(vote.stage, set()).add(vote.user)
     return found
 
 
@@ -121,15 +139,7 @@ def _weigh(question: Question, pending: list[Stage], workers: Mapping[str, set[i
     people: set[int] = set().union(*(workers.get(owner, set()) for _, owner in blocked))
     if question.stage.run.requested_by_id:
         people.add(question.stage.run.requested_by_id)
-    return Question(
-        question.stage,
-        question.digest,
-        question.asked,
-        question.have,
-        question.answered,
-        tuple(blocked),
-        len(people),
-    )
+    return replace(question, blocked=tuple(blocked), people=len(people))
 
 
 def waits_on_others(questions: Iterable[Question], user: User, actor: Actor) -> dict[str, list[Question]]:

@@ -84,6 +84,7 @@ class Run(models.Model):
     last_seq = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    trimmed_at = models.DateTimeField(null=True, blank=True, help_text="When its log and what it made were removed.")
 
     class Meta:
         ordering = ["-id"]

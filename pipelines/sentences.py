@@ -55,6 +55,11 @@ def for_long(seconds: float) -> str:
     return f"{whole // 86_400} d"
 
 
+def takes_back(number: int, commit: str, environment: str) -> str:
+    """What whoever approves an older run should know."""
+    return f"Run #{number} (newer, commit {commit[:7]}) is verified in {environment}; approving takes it back."
+
+
 def _ended(state: str, reason: str, elapsed: float, stages: Sequence[Now]) -> str:
     if state == RunState.SUCCEEDED:
         done = sum(stage.state == State.SUCCEEDED for stage in stages)

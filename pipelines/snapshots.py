@@ -8,15 +8,16 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Q
 
 from . import dag
 from .definition.depends import compile_depends
 from .definition.ownership import OWNERSHIP_STAGE
 from .definition.when import evaluate_when, parse_when
 from .freezes import frozen_until
-from .models import Approval, Environment, Run, Stage
+from .models import Environment, Run, Stage
 from .states import ENDED, Reason, State
+from .votes import approvals_by_team
 
 FIELDS = (
     "id", "state", "reason_code", "plan_digest", "due_at", "freeze_override", "attempts_made", "artifacts",
@@ -35,7 +36,9 @@ class Row:
     freeze_override: str
     attempts_made: int
     artifacts: list[dict[str, Any]]
-    progress: dict[str, Any] | None = None  # read for those alone of which it is asked
+    # Read for those alone of which they are asked.
+    progress: dict[str, Any] | None = None
+    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +113,9 @@ def load(
     rows = rows or [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
     for row in rows:
         complete(row.id, row)
-    _read_progress([row for row in rows if row.reason_code == Reason.APPROVAL and row.progress is None])
+    _read("progress", [row for row in rows if row.reason_code == Reason.APPROVAL and row.progress is None])
+    held_up = {i: row for i, row in enumerate(rows) if row.reason_code in (Reason.LOCK, Reason.WINDOW)}
+    _read("reason", [row for row in held_up.values() if row.reason is None])
     environments = _environments(run, graph, rows)
     frozen, ends = _frozen(environments, now)
     snapshot = dag.Snapshot(
@@ -123,17 +128,18 @@ def load(
         frozen=frozen,
         exempt=_exempt(run, rows),
         begun=frozenset(i for i, row in enumerate(rows) if _has_begun(row)),
+        said={i: row.reason or "" for i, row in held_up.items()},
         context=_context(run, graph, rows),
         stopping=run.stopping,
     )
     return Loaded(run, graph, definitions, rows, environments, snapshot, ends)
 
 
-def _read_progress(asking: list[Row]) -> None:
-    if asking:
-        found = dict(Stage.objects.filter(pk__in=[row.id for row in asking]).values_list("pk", "progress"))
-        for row in asking:
-            row.progress = found[row.id]
+def _read(field: str, rows: list[Row]) -> None:
+    if rows:
+        found = dict(Stage.objects.filter(pk__in=[row.id for row in rows]).values_list("pk", field))
+        for row in rows:
+            setattr(row, field, found[row.id])
 
 
 def _has_begun(row: Row) -> bool:
@@ -158,11 +164,16 @@ def _environments(run: Run, graph: dag.Graph, rows: list[Row]) -> dict[str, Envi
     return {environment.name: environment for environment in found.select_related("holder")}
 
 
+def held_by(number: int, environment: str) -> str:
+    """What a stage says while run `number` has the lock that it waits for."""
+    return f"run #{number} is changing {environment}"
+
+
 def _lock(run: Run, environment: Environment) -> dag.Lock:
     if environment.holder_id == run.pk:
         return dag.Lock(ours=True)
     if environment.holder is not None:
-        return dag.Lock(held_by=f"run #{environment.holder.number} is changing {environment.name}")
+        return dag.Lock(held_by=held_by(environment.holder.number, environment.name))
     older = (
         Stage.objects.filter(
             run__pipeline=run.pipeline_id,
@@ -198,27 +209,12 @@ def _approved(graph: dag.Graph, definitions: tuple[dict[str, Any], ...], rows: l
         for node, row in zip(graph.nodes, rows, strict=True)
         if node.gated and row.plan_digest and row.state not in ENDED
     }
-    counts = approvals_by_team(asked)
+    opened = [row.id for row in rows if row.id in asked and row.reason_code != Reason.APPROVAL]
+    counts = approvals_by_team(asked, opened)
     return [
         not node.gated or (row.id in asked and quorum_met(definition["gate"], counts.get(row.id, {})))
         for node, row, definition in zip(graph.nodes, rows, definitions, strict=True)
     ]
-
-
-def approvals_by_team(asked: dict[int, str]) -> dict[int, dict[str, int]]:
-    """How many people approved, by stage and team. `asked` maps a stage's key to the digest that counts."""
-    counts: dict[int, dict[str, int]] = {}
-    if not asked:
-        return counts
-    rows = (
-        Approval.objects.filter(stage__in=asked, verdict=Approval.Verdict.APPROVE, voided="")
-        .values("stage", "plan_digest", "team")
-        .annotate(people=Count("user", distinct=True))
-    )
-    for row in rows:
-        if asked[row["stage"]] == row["plan_digest"]:
-            counts.setdefault(row["stage"], {})[row["team"]] = row["people"]
-    return counts
 
 
 def quorum_met(gate: dict[str, Any], people: dict[str, int]) -> bool:

@@ -5,6 +5,7 @@ The sweeper calls `poll` and `schedule` once a second; both may be called at any
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from croniter import croniter
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 
 from . import runs
 from .definition.parse import parse
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 20.0  # seconds for a repository to list its refs
 LOOKS = 4  # repositories that are asked at the same time
+MOVE_LIMIT = 180  # characters of a delivery's name that tell a move
 CATCH_UP = timedelta(minutes=10)  # how late a scheduled run may start; earlier minutes are let go
 
 _free = threading.BoundedSemaphore(LOOKS)
@@ -98,9 +101,19 @@ def _first(pipeline: Pipeline, heads: Mapping[str, str]) -> dict[str, str]:
 
 
 def _announce(pipeline: Pipeline, ref: str, commit: str, before: str) -> bool:
-    """Named by where the ref was before, too: a branch may come back to a commit that it had once."""
+    """Named by where the ref was before and by how often it has made this move: a branch may go back and forth. The
+    move that was announced last is the same one, seen again by somebody whose predecessor died before it wrote down
+    what it had seen."""
+    move = f"{ref}@{before[:12]}..{commit}"
+    if len(move) > MOVE_LIMIT:
+        move = hashlib.sha256(move.encode()).hexdigest()
+    announced = Delivery.objects.filter(pipeline=pipeline, provider="poll", ref=ref).order_by("-id")
+    last = announced.values_list("delivery", flat=True).first() or ""
+    if last == move or last.startswith(f"{move}~"):
+        return False
+    times = announced.filter(Q(delivery=move) | Q(delivery__startswith=f"{move}~")).count()
     push = runs.Push(ref=ref, commit=commit)
-    _, created = runs.receive(pipeline, push, provider="poll", delivery=f"{ref}@{before[:12]}..{commit}")
+    _, created = runs.receive(pipeline, push, provider="poll", delivery=f"{move}~{times + 1}" if times else move)
     return created
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django import forms
 
-from pipelines.states import RunState
+from pipelines.states import RunState, State
 
 _EXPIRIES = {"7": "in 7 days", "30": "in 30 days", "90": "in 90 days", "365": "in a year"}
 
@@ -36,6 +36,16 @@ class RunFilter(forms.Form):
     pipeline = forms.SlugField(required=False)
     state = forms.ChoiceField(required=False, choices=[("", "any"), *((s.value, s.value) for s in RunState)])
     mine = forms.BooleanField(required=False)
+
+
+class StageFilter(forms.Form):
+    """Which stages of a run are listed. `only` are positions, as "3-5.9"; `page` is of one state's."""
+
+    state = forms.ChoiceField(required=False, choices=[("", "any"), *((s.value, s.value) for s in State)])
+    team = forms.SlugField(required=False)
+    name = forms.CharField(max_length=120, required=False)
+    only = forms.RegexField(r"^[0-9]{1,9}(-[0-9]{1,9})?(\.[0-9]{1,9}(-[0-9]{1,9})?)*$", max_length=1000, required=False)
+    page = forms.IntegerField(min_value=1, max_value=1_000_000, required=False)
 
 
 class AuditFilter(forms.Form):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
-from django.db import InterfaceError, OperationalError, connections
+from django.conf import settings
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.decorators import sync_only_middleware
 from django.views import defaults
+
+from pipelines.outages import is_outage
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ def unavailable(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse | None:
-    if not isinstance(error, (OperationalError, InterfaceError)):
+    if not is_outage(error):
         return None
     log.error("The database cannot be used: %s", error)
     connections.close_all()
@@ -67,6 +71,24 @@ def _why(error: Exception) -> str:
         if sign in text:
             return words
     return "it does not answer"
+
+
+def under_its_own_host(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Pages are shown under the portal's own host, never under the one that releases are reached under: a release gets
+    every cookie of its host. Programs use no cookies."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        host = urlsplit(f"//{request.get_host()}").hostname
+        if host != settings.ENVIRONMENT_HOST or host == settings.PORTAL_HOST:
+            return get_response(request)
+        if request.path.startswith(("/api/", "/hooks/")):
+            return get_response(request)
+        status = 302 if request.method in ("GET", "HEAD") else 307
+        return HttpResponse(status=status, headers={"Location": settings.PUBLIC_URL + request.get_full_path()})
+
+    return middleware
 
 
 def content_security_policy(

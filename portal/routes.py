@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path, register_converter
 
-from .views import environments, inbox, people, pipelines, runs, sign_in, stages
+from .views import engines, environments, inbox, people, pipelines, polling, runs, sign_in, stages
 
 
 class _OneOf:
@@ -41,10 +41,13 @@ urlpatterns = [
     path("inbox/<int:stage>", inbox.question, name="inbox-question"),
     path("sign-in", sign_in.SignIn.as_view(), name="sign-in"),
     path("sign-out", LogoutView.as_view(), name="sign-out"),
+    path("live", polling.portal, name="live"),
     path("runs", runs.run_list, name="runs"),
     path(_RUN, runs.run_page, name="run"),
     path(f"{_RUN}/header", runs.run_header, name="run-header"),
     path(f"{_RUN}/list", runs.stage_list, name="stage-list"),
+    path(f"{_RUN}/graph", runs.run_graph, name="run-graph"),
+    path(f"{_RUN}/live", polling.run, name="run-live"),
     path(f"{_RUN}/<run_action:action>", runs.run_action, name="run-action"),
     path(f"{_STAGE}/head", stages.head, name="stage-head"),
     path(f"{_STAGE}/body", stages.body, name="stage-body"),
@@ -57,6 +60,8 @@ urlpatterns = [
     path("environments/<slug:pipeline>/<slug:name>", environments.one, name="environment"),
     path("environments/<slug:pipeline>/<slug:name>/now", environments.now, name="environment-now"),
     path("environments/<slug:pipeline>/<slug:name>/roll-back", environments.roll_back, name="roll-back"),
+    path("engines", engines.page, name="engines"),
+    path("engines/test", engines.test, name="test-engine"),
     path("pipelines", pipelines.all_of_them, name="pipelines"),
     path("pipelines/<slug:slug>", pipelines.one, name="pipeline"),
     path("pipelines/<slug:slug>/secret", pipelines.new_secret, name="new-secret"),

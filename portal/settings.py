@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # Where all state lives, and the first of the ports that this installation uses.
 HOME = Path(env.str("BURGER_HOME", default=str(BASE_DIR / "var"))).resolve()
 HOME.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds secrets
+# Locks and doorbells of this machine: the state folder itself may be shared with others.
+RUN_DIR = Path(env.str("BURGER_RUN_DIR", default=str(HOME / "run"))).resolve()
 PORT_BASE = env.int("BURGER_PORT_BASE", default=8400)
 LISTEN = env.str("BURGER_LISTEN", default="127.0.0.1")
 PUBLIC_URL = env.str("BURGER_PUBLIC_URL", default=f"http://127.0.0.1:{PORT_BASE}").rstrip("/")
@@ -29,6 +32,12 @@ ENVIRONMENT_PORTS: dict[str, int] = {
     name: PORT_BASE + offset
     for offset, name in enumerate(env.list("BURGER_ENVIRONMENTS", default=["staging", "production"]), start=1)
 }
+# Cookies know hosts and no ports: where the releases are reached under another name than the portal, neither they nor
+# the portal ever see the other's.
+PORTAL_HOST = urlsplit(PUBLIC_URL).hostname or ""
+ENVIRONMENT_HOST = env.str(
+    "BURGER_ENVIRONMENT_HOST", default={"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(PORTAL_HOST, "")
+)
 
 
 def _secret_key() -> str:
@@ -82,6 +91,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.middleware.content_security_policy",
+    "portal.middleware.under_its_own_host",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -119,6 +129,12 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
     }
+# With workers or web on several machines: Redis or Valkey carries the wake-ups between them, and nothing else.
+REDIS_URL = env.str("BURGER_REDIS_URL", default="")
+if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise ImproperlyConfigured(
+        "BURGER_REDIS_URL has to begin with redis://, rediss:// or unix://, such as redis://user:password@host:6379/0."
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "teams.User"
@@ -209,6 +225,11 @@ Q_CLUSTER = {
 # How long a worker may be silent before its stage counts as lost, and how often it says that it is there (seconds).
 LEASE = env.float("BURGER_LEASE", default=10.0)
 HEARTBEAT = LEASE / 5
+
+# Days after the end of a run for which its log and what it made are kept; 0 keeps them for ever.
+KEEP_RUNS = env.float("BURGER_KEEP_RUNS", default=30.0)
+if KEEP_RUNS < 0:
+    raise ImproperlyConfigured(f"BURGER_KEEP_RUNS is {KEEP_RUNS:g}; expected days, or 0 to keep everything for ever.")
 
 LOGGING = {
     "version": 1,

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.engines import environments
+from pipelines.engines.local.commands import end_commands
 from portal import settings
 
-GRACE = 15.0  # seconds to finish after SIGTERM
+GRACE = 15.0  # seconds to finish after SIGTERM, for a restart
+LAST_GRACE = 3.0  # the same at the end: people wait for it, and what is cut off is joined at the next start
 STEADY = 10.0  # seconds after which a process counts as started well
 KEEPER_LOOK = 3.0  # seconds between two looks at what keeps the environments
 AFTER_A_FAILURE = 2.0  # seconds until the next try to start what could not be started at all
@@ -91,7 +94,7 @@ def commands() -> dict[str, list[str]]:
 
 
 def run_folder() -> Path:
-    folder = settings.HOME / "run"
+    folder = settings.RUN_DIR
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -116,11 +119,13 @@ def check_ports() -> None:
 
 @dataclass
 class Supervisor:
-    """Runs until it is told to stop. `ready` is called once the portal answers."""
+    """Runs until it is told to stop. `ready` is called once the portal answers, `ending` while the children end."""
 
     ready: Callable[[], None] = lambda: None
+    ending: Callable[[], None] = lambda: None
     children: list[Child] = field(default_factory=list)
     stopping: bool = False
+    hurry: bool = False
     restarting: bool = False
     _lock: IO[str] | None = None
     _look_at_keeper: float = 0.0
@@ -128,6 +133,7 @@ class Supervisor:
     def run(self) -> None:
         self._take_lock()
         check_ports()
+        environments.configure(settings.HOME, settings.ENVIRONMENT_PORTS, settings.LISTEN)
         logs = settings.HOME / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self.children = [Child(name, argv) for name, argv in commands().items()]
@@ -202,18 +208,27 @@ class Supervisor:
 
     def _end_children(self) -> None:
         """SIGTERM to the main processes only: the workers' own main process drains its workers. Then no mercy."""
-        going = [child.process for child in self.children if child.process and child.process.poll() is None]
-        for process in going:
+        going = {child.name: child.process for child in self.children if child.process}
+        for process in going.values():
             process.terminate()
-        deadline = time.monotonic() + GRACE
-        for process in going:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        deadline = time.monotonic() + LAST_GRACE
+        print(
+            f"Stopping. Stages under way have {LAST_GRACE:g} s to reach their end; the next start takes up the others. "
+            "Ctrl-C again stops at once.", file=sys.stderr, flush=True,
+        )  # fmt: skip
+        beside = threading.Thread(target=self.ending)
+        beside.start()
+        while left := [name for name, process in going.items() if process.poll() is None]:
+            if self.hurry or time.monotonic() > deadline:
+                print(f"Ending {', '.join(left)} now.", file=sys.stderr, flush=True)
+                for name in left:
+                    os.killpg(going[name].pid, signal.SIGKILL)
+                    going[name].wait()
+            time.sleep(0.02)
+        beside.join()
 
     def _stop(self, *_: object) -> None:
+        self.hurry = self.stopping
         self.stopping = True
 
     def _restart(self, *_: object) -> None:
@@ -232,7 +247,7 @@ def answers() -> bool:
 
 def running() -> int | None:
     """The process id of this home's supervisor, None if none runs."""
-    path = settings.HOME / "run" / "supervisor.lock"
+    path = settings.RUN_DIR / "supervisor.lock"
     try:
         with path.open("r+") as file:
             try:
@@ -252,4 +267,5 @@ def stop() -> bool:
         deadline = time.monotonic() + GRACE + 5
         while running() is not None and time.monotonic() < deadline:
             time.sleep(0.1)
+    end_commands(settings.HOME)
     return environments.stop(settings.HOME) or pid is not None

@@ -31,6 +31,8 @@ class Action(StrEnum):
     OVERRIDE_FREEZE = "override-freeze"
     MANAGE_PIPELINE = "manage-pipeline"
     MANAGE_TEAM = "manage-team"
+    CLEAN_REGISTRY = "clean-registry"
+    TEST_ENGINES = "test-engines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,16 @@ def can(actor: Actor, action: Action, subject: Subject = Subject()) -> Verdict:
     if not actor.roles and not actor.is_admin:
         return _deny("You are in no team. Ask an administrator to add you to one.")
     return _RULES[action](actor, subject)
+
+
+def still_counts(actor: Actor, team: str) -> Verdict:
+    """Whether what this person said for a team at a gate counts while that gate is not open yet: it is the team's word,
+    so it goes when the person does."""
+    if not actor.is_active:
+        return _deny(f"{actor.username} has left")
+    if not actor.works_in(team):
+        return _deny(f"{actor.username} does not work in {team} any more")
+    return _allow(f"{actor.username} works in {team}")
 
 
 def _view(actor: Actor, _: Subject) -> Verdict:
@@ -162,6 +174,18 @@ def _manage_team(actor: Actor, subject: Subject) -> Verdict:
     return _deny("Only a lead of this team, or an administrator, may change it.")
 
 
+def _test_engines(actor: Actor, _: Subject) -> Verdict:
+    if actor.is_admin or any(role is not Role.VIEWER for role in actor.roles.values()):
+        return _allow("You work in a team, or you are an administrator.")
+    return _deny("Only people who work in a team, or administrators, may test engines: a test asks something of them.")
+
+
+def _clean_registry(actor: Actor, subject: Subject) -> Verdict:
+    if actor.leads(subject.owner):
+        return _allow("You lead the team that publishes there.")
+    return _deny(f"Only a lead of {subject.owner}, which publishes there, may delete images or see what could go.")
+
+
 _RULES = {
     Action.VIEW: _view,
     Action.START: _start,
@@ -176,6 +200,8 @@ _RULES = {
     Action.OVERRIDE_FREEZE: _override_freeze,
     Action.MANAGE_PIPELINE: _manage_pipeline,
     Action.MANAGE_TEAM: _manage_team,
+    Action.CLEAN_REGISTRY: _clean_registry,
+    Action.TEST_ENGINES: _test_engines,
 }
 
 

@@ -12,6 +12,21 @@ import pytest
 from tests import home as _home  # noqa: F401  also where the shop's settings are used
 
 _left_out: dict[str, str] = {}
+_on_a_cluster: list[str] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need a real engine, registry and cluster run where they are asked for: by `-m`, or by their path."""
+    folder = Path(__file__).parent / "cluster"
+    named = [Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args]
+    if "cluster" in config.option.markexpr or any(path.is_relative_to(folder) for path in named):
+        return
+    left = {item for item in items if item.get_closest_marker("cluster")}
+    if left:
+        config.hook.pytest_deselected(items=sorted(left, key=lambda item: item.nodeid))
+        items[:] = [item for item in items if item not in left]
+        _on_a_cluster.extend(item.nodeid for item in left)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -22,9 +37,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in one line what was not tested here, and what brings it."""
+    parts = []
     if _left_out:
-        reasons = "; ".join(sorted(set(_left_out.values())))
-        terminalreporter.write_line(f"Left out: {len(_left_out)} tests ({reasons})")
+        parts.append(f"{len(_left_out)} tests ({'; '.join(sorted(set(_left_out.values())))})")
+    if _on_a_cluster:
+        parts.append(f"{len(_on_a_cluster)} tests against a real engine and cluster (make test-cluster runs them)")
+    if parts:
+        terminalreporter.write_line(f"Left out: {', and '.join(parts)}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -70,6 +70,7 @@ def run_detail(row: Run, stages: list[Json], rows: list[Stage], may: Json) -> Js
         "definition": row.definition.digest if row.definition else None,
         "superseded_by": row.superseded_by.number if row.superseded_by else None,
         "rerun_of": row.rerun_of.number if row.rerun_of else None,
+        "trimmed_at": time(row.trimmed_at),
         "last_seq": row.last_seq,
         "may": may,
         "stages": stages,
@@ -93,8 +94,9 @@ def _now(stage: Stage, answer: Json) -> Now:
     )
 
 
-def stage(row: Stage, *, summary: str | None, have: Mapping[str, int], may: Json) -> Json:
-    """`summary` is the plan's, None without a plan; `have` counts the approvals of what is asked now, by team."""
+def stage(row: Stage, *, summary: str | None, have: Mapping[str, int], may: Json, warning: str = "") -> Json:
+    """`summary` is the plan's, None without a plan; `have` counts the approvals of what is asked now, by team;
+    `warning` is what to know before approving."""
     digest = asked_digest(row)
     return {
         "run": run_name(row.run),
@@ -115,6 +117,7 @@ def stage(row: Stage, *, summary: str | None, have: Mapping[str, int], may: Json
         "digest": digest,
         "summary": summary,
         "paused": is_paused(row),
+        "warning": warning,
         "progress": {key: row.progress.get(key) for key in ("text", "done", "total")},
         "gate": _gate(row, have),
         "may": may,
@@ -176,7 +179,7 @@ def approval(row: Approval) -> Json:
 def question(row: Question, may: Json) -> Json:
     """An entry of the inbox."""
     plan = row.stage.plan or {}
-    answer = stage(row.stage, summary=plan.get("summary"), have=row.have, may=may)
+    answer = stage(row.stage, summary=plan.get("summary"), have=row.have, may=may, warning=row.warning)
     return answer | {
         "requested_by": row.stage.run.requested_by.username if row.stage.run.requested_by else None,
         "subject": row.stage.run.subject,

@@ -177,3 +177,8 @@ class EventFilter(Since):
 
 class LogFilter(Since):
     format = serializers.ChoiceField(["json", "txt"], required=False)
+
+
+class TestEngine(Body):
+    kind = serializers.CharField(max_length=20)
+    name = serializers.CharField(max_length=300)

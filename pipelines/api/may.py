@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
 from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
-from pipelines.runs.questions import is_paused, why_not_skipped
+from pipelines.runs.questions import is_paused, trimmed, why_not_skipped
 from pipelines.states import ENDED, RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
@@ -61,7 +61,9 @@ def _not_asking(stage: Stage) -> str:
 
 
 def _not_retryable(stage: Stage) -> str:
-    return "" if stage.state in ENDED or _is_lost(stage) else f"It is {stage.state}; it has not ended."
+    if stage.state in ENDED:
+        return trimmed(stage.run)
+    return "" if _is_lost(stage) else f"It is {stage.state}; it has not ended."
 
 
 def _not_steerable(stage: Stage) -> str:
@@ -87,7 +89,7 @@ def run_may(run: Run, stages: Iterable[Stage], user: User, actor: Actor) -> May:
         "cancel": _said(ended or stopping, can(actor, Action.CANCEL, subject)),
         "terminate": _said(ended or terminating, can(actor, Action.TERMINATE, subject)),
         "rerun": _said(rolled, can(actor, Action.START, subject)),
-        "retry-failed": _said("" if bad else "Nothing in it has failed.", again),
+        "retry-failed": _said(trimmed(run) if bad else "Nothing in it has failed.", again),
     }
 
 

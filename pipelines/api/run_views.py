@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from pipelines import runs, selectors
 from pipelines.models import Environment, Run, Stage
+from pipelines.overtaken import taken_back
 
 from . import answers, bodies, find, shapes
 from .describe import described
@@ -23,12 +24,14 @@ def run_detail(row: Run, request: Request) -> dict[str, Any]:
     have = selectors.have_approved(rows)
     summaries = dict(Stage.objects.filter(run=row).exclude(plan=None).values_list("pk", "plan__summary"))
     owners = environment_owners(row)
+    warnings = taken_back(rows)
     stages = [
         answers.stage(
             stage,
             summary=summaries.get(stage.pk),
             have=have.get(stage.pk, {}),
             may=stage_may(stage, user, actor, owners),
+            warning=warnings.get(stage.pk, ""),
         )
         for stage in rows
     ]

@@ -76,6 +76,7 @@ class Stage(Shape):
     digest = s.CharField(help_text="What an approval has to name now.")
     summary = s.CharField(allow_null=True, help_text="What its plan would do.")
     paused = s.BooleanField()
+    warning = s.CharField(help_text="What to know before approving, beside the plan.")
     progress = Progress()
     gate = Gate(allow_null=True)
     may = s.DictField(child=Verdict())
@@ -158,6 +159,7 @@ class RunDetail(Run):
     definition = s.CharField(allow_null=True)
     superseded_by = s.IntegerField(allow_null=True)
     rerun_of = s.IntegerField(allow_null=True)
+    trimmed_at = s.DateTimeField(allow_null=True, help_text="When its log and what it made were removed.")
     last_seq = s.IntegerField()
     may = s.DictField(child=Verdict())
     stages = Stage(many=True)
@@ -341,3 +343,22 @@ def page_of(shape: type[Shape]) -> Shape:
     fields = {"results": shape(many=True), "next": s.CharField(allow_null=True)}
     made: Shape = type(name, (Shape,), fields)()
     return made
+
+
+class EngineFinding(Shape):
+    ok = s.BooleanField()
+    says = s.CharField()
+    facts = s.DictField(child=s.CharField())
+    todo = s.CharField()
+
+
+class Engine(Shape):
+    kind = s.CharField()
+    name = s.CharField()
+    title = s.CharField()
+    facts = s.DictField(child=s.CharField())
+
+
+class Engines(Shape):
+    engines = Engine(many=True)
+    problem = s.CharField()

@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 
 from pipelines import runs, selectors
 from pipelines.models import Run, Stage
+from pipelines.overtaken import taken_back
 from pipelines.states import ENDED
 
 from . import answers, bodies, find, shapes
@@ -26,9 +27,9 @@ def stage_detail(run: Run, name: str, request: Request) -> dict[str, Any]:
     row = find.stage(run, name)
     have = selectors.have_approved([row]).get(row.pk, {})
     may = stage_may(row, user, actor, environment_owners(run))
-    summary = answers.stage(row, summary=(row.plan or {}).get("summary"), have=have, may=may)
-    approvals = list(row.approvals.select_related("user"))
-    return answers.stage_detail(row, summary, selectors.attempts_of(row), approvals)
+    warning = taken_back([row]).get(row.pk, "")
+    summary = answers.stage(row, summary=(row.plan or {}).get("summary"), have=have, may=may, warning=warning)
+    return answers.stage_detail(row, summary, selectors.attempts_of(row), selectors.approvals_of(row))
 
 
 class StageView(APIView):

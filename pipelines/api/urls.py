@@ -2,6 +2,7 @@ from django.urls import path
 
 from . import account_views as account
 from . import docs_views as docs
+from . import engine_views as engines
 from . import environment_views as environments
 from . import pipeline_views as pipelines
 from . import run_views as runs
@@ -47,6 +48,8 @@ urlpatterns = [
     path(f"{STAGE}/skip", stages.SkipView.as_view(), name="skip"),
     path(f"{STAGE}/steer", stages.SteerView.as_view(), name="steer"),
     path(f"{STAGE}/override-freeze", stages.OverrideFreezeView.as_view(), name="override-freeze"),
+    path("engines", engines.EnginesView.as_view(), name="engines"),
+    path("engines/test", engines.TestView.as_view(), name="engine-test"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),
     path("environments/<slug:pipeline>/<slug:name>", environments.EnvironmentView.as_view(), name="environment"),
     path("environments/<slug:pipeline>/<slug:name>/rollback", environments.RollBackView.as_view(), name="rollback"),

@@ -62,6 +62,35 @@ _SLUG = Record(
         "env": Key(_ENV, "Environment variables of the build command."),
     },
 )
+_BUILD = Record(
+    "a build's with",
+    {
+        "component": Key(Text("a name"), "What the image is of; the stage's name unless given."),
+        "dockerfile": Key(Text("a path"), "Dockerfile, from the repository's root.", default="Dockerfile"),
+        "context": Key(Text("a path"), "Folder of the repository that the Dockerfile may copy from.", default="."),
+        "target": Key(Text("a stage of the Dockerfile"), "Stage that is built; the last unless given."),
+        "args": Key(_ENV, "Build arguments, such as base images."),
+        "secrets": Key(
+            MapOf(Text("a reference to a secret"), names=False),
+            "Id to reference of a secret of the owner, for RUN --mount=type=secret.",
+        ),
+        "cache_from": Key(ListOf(Text("an image")), "Images of registries whose layers may be taken over."),
+        "registries": Key(
+            MapOf(Record("a registry", {"secrets": _SECRETS}), names=False),
+            "HOST:PORT to references of username and password.",
+        ),
+        "limits": Key(
+            Record(
+                "a build's limits",
+                {
+                    "memory": Key(Text("a size such as 2g"), "Memory that a step may use."),
+                    "cpus": Key(number(0.01, 1024, whole=False), "Processors that a step may use."),
+                },
+            ),
+            "What a step may use; the classic builder holds it to them.",
+        ),
+    },
+)
 _COMMAND = Record(
     "a command's with",
     {
@@ -76,7 +105,21 @@ _COMMAND = Record(
 )
 _PUBLISH = Record(
     "a publish stage's with",
-    {"artifacts": Key(ListOf(Text("an artifact"), minimum=1), "Artifacts that become one release.", required=True)},
+    {
+        "artifacts": Key(ListOf(Text("an artifact"), minimum=1), "Artifacts that become one release.", required=True),
+        "registry": Key(Text("HOST or HOST:PORT"), "Registry that images are pushed to; not for slugs."),
+        "repository": Key(Text("a path in a registry"), "What stands before each image's component in its name."),
+        "secrets": Key(
+            Record(
+                "a registry's secrets",
+                {
+                    "username": Key(Text("a reference to a secret"), "Reference of the username.", required=True),
+                    "password": Key(Text("a reference to a secret"), "Reference of the password.", required=True),
+                },
+            ),
+            "The credential of the registry: references of secrets of the owner.",
+        ),
+    },
 )
 _SERVICE = Record(
     "a service",
@@ -94,8 +137,15 @@ _SERVICE = Record(
 _ROLLOUT = Record(
     "a rollout's with",
     {
-        "target": Key(Choice(("local",), placeholders=True), "Where it runs.", default="local"),
-        "services": Key(MapOf(_SERVICE, minimum=1), "What is rolled out together, by name."),
+        "target": Key(
+            Choice(("local", "kubernetes"), placeholders=True),
+            "Where it runs; as connections.yaml says of the environment unless given.",
+        ),
+        "services": Key(MapOf(_SERVICE, minimum=1), "What is rolled out together, by name (target local)."),
+        "manifests": Key(Text("a path"), "Folder of Kubernetes manifests (target kubernetes)."),
+        "release_from": Key(Text("an artifact"), "Stage that published the images, where several did."),
+        "workspace": Key(Text("an artifact"), "Workspace that holds the manifests, where there are several."),
+        "replicas": Key(MapOf(number(0, 50)), "Replicas of a workload, instead of the manifests' number."),
         "errors": Key(Text("a service"), "The service whose /errors/STATUS.html are shown instead of a gateway error."),
         "progressDeadline": Key(duration(), "How long a step may take before the rollout is aborted.", default="60s"),
         "release": Key(Text("a release"), "A kept release to go back to, instead of services."),
@@ -137,8 +187,9 @@ KINDS: Mapping[str, Kind] = {
     "gate": Kind("Waits for its gate's teams and does nothing else.", Record("a gate's with")),
     "source": Kind("Fetches the commit into a fresh workspace.", _SOURCE),
     "slug": Kind("Builds a component without Docker and packs it.", _SLUG),
+    "build": Kind("Builds an image of a component with a Docker Engine.", _BUILD),
     "command": Kind("Runs a command of the repository.", _COMMAND),
-    "publish": Kind("Makes a release of artifacts.", _PUBLISH),
+    "publish": Kind("Makes a release of artifacts; pushes images to a registry.", _PUBLISH),
     "rollout": Kind("Rolls services out to an environment.", _ROLLOUT, environment=True),
     "ansible": Kind("Runs a playbook on an environment.", _ANSIBLE, environment=True),
     "verify": Kind("Probes an environment and gives a verdict.", _VERIFY, environment=True),

@@ -31,6 +31,20 @@ def releases(name: str) -> list[dict[str, Any]]:
         return []
 
 
+def retire() -> list[str]:
+    """Take away what clusters kept beside a release and whose time is over; returns what went. Call it now and then.
+    Raises OSError or ValueError with a sentence."""
+    return rollout.retire(Path(settings.HOME))
+
+
+def address(name: str) -> str:
+    """Where this machine reaches an environment, "" where nobody said."""
+    try:
+        return rollout.address(Path(settings.HOME), name, settings.ENVIRONMENT_PORTS)
+    except ValueError:
+        return ""
+
+
 def are_kept(home: Path) -> bool:
     """Whether the keeper of what was rolled out runs."""
     return rollout.keeper(home) is not None
@@ -38,7 +52,16 @@ def are_kept(home: Path) -> bool:
 
 def keep(home: Path, ports: Mapping[str, int], listen: str) -> None:
     """See that what was rolled out goes on, or begins again where everything had been stopped."""
-    rollout.ensure_keeper(home, ports, listen)
+    rollout.ensure_keeper(home, ports, listen, _hosts())
+
+
+def configure(home: Path, ports: Mapping[str, int], listen: str) -> None:
+    """Say how environments are reached, before the first of them is."""
+    rollout.configure(home, ports, listen, _hosts())
+
+
+def _hosts() -> dict[str, str]:
+    return {"portal": settings.PORTAL_HOST, "environments": settings.ENVIRONMENT_HOST}
 
 
 def stop(home: Path) -> bool:

@@ -3,7 +3,7 @@
 It is a module of its own, beside the executor's package, so that it imports little and starts quickly.
 
 The job comes as JSON on standard input, because it holds secrets: private_data_dir, project_dir, playbook,
-inventory, check, limit, tags, extra_vars, vault_password, secrets (the values to mask), events (a path).
+inventory (paths), check, limit, tags, extra_vars, vault_password, secrets (the values to mask), events (a path).
 Variables and the vault's password reach Ansible through named pipes, so that no secret is ever in a file of
 ours or on a command line, even when everything is killed at once. Each event is masked and appended to the
 file `events` as a line of JSON; a line on standard output then wakes the executor.

@@ -19,10 +19,12 @@ from pipelines.executors.base import (
     Artifact,
     Control,
     Executor,
+    Log,
     Outcome,
     PlanError,
     Probe,
     Produced,
+    Receipt,
     StageSpec,
     Yielded,
     refuse_changed,
@@ -119,11 +121,17 @@ class Attempt:
             yield changed
             return
         produced: list[Artifact] = []
+        receipts: list[Receipt] = []
         for event in work(self):
+            if isinstance(event, Log) and event.receipt:
+                receipts = [one for one in (*receipts, event.receipt) if not one.settled]
+            if isinstance(event, Outcome) and any(one.kept and not one.settled for one in receipts):
+                # Once the end is remembered, nobody asks the command's output for what was not written down.
+                yield Log("")
             if isinstance(event, Produced):
                 produced.append(event.artifact)
-            if isinstance(event, Outcome):
-                self._remember(produced, event)
+            # An engine that is away is no last word: the same key begins, or goes on, once it is back.
+            if isinstance(event, Outcome) and event.state != "engine" and self._remember(produced, event):
                 self._clean_up()
             yield event
 
@@ -134,17 +142,20 @@ class Attempt:
         for path in (*self.folder.glob(self.tree.name + "*"), self.home):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _remember(self, produced: list[Artifact], outcome: Outcome) -> None:
+    def _remember(self, produced: list[Artifact], outcome: Outcome) -> bool:
         """Write the last word, however long the disk refuses to take it: the work is done and must not count as
-        lost."""
+        lost. False where somebody wants it stopped meanwhile: it is told all the same, and could be found out again
+        from what is left."""
         content = {"produced": [asdict(artifact) for artifact in produced], "outcome": asdict(outcome)}
         while True:
             try:
-                return self._write_result(content)
+                self._write_result(content)
             except OSError:
                 if self.stopping():
-                    raise
+                    return False
                 time.sleep(0.5)
+            else:
+                return True
 
     def _write_result(self, content: dict[str, Any]) -> None:
         temporary = self._result.with_name(f"result.{random.token_hex(4)}")

@@ -38,7 +38,8 @@ class StageSpec:
     `artifacts` maps an artifact's name to it; a stage that makes one artifact names it after itself.
     `with_` is the stage's `with` mapping of the pipeline file. `timeout` is in seconds; None means the default.
     `resumes` counts how often a person has let a paused stage go on. `approved_digest` is the digest of the plan
-    that the gate's teams approved, None for a stage without a gate.
+    that the gate's teams approved, None for a stage without a gate. `released` is what the stage of this name made for
+    the release that was rolled out last, None where there is none.
     """
 
     run: int
@@ -57,6 +58,7 @@ class StageSpec:
     timeout: float | None = None
     resumes: int = 0
     approved_digest: str | None = None
+    released: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,30 @@ class Unattended:
 # --- what comes out ---------------------------------------------------------------------------------------------
 
 
+class Receipt:
+    """For a piece of output: whoever takes it to store it later says so with `keep`, and calls `stored` once it is.
+    Dying in between then costs nothing: the next one is given that piece again. Without `keep`, asking for more means
+    that it was stored."""
+
+    def __init__(self, stored: Callable[[], None]) -> None:
+        self._stored = stored
+        self.kept = self.settled = False
+
+    def keep(self) -> None:
+        self.kept = True
+
+    def stored(self) -> None:
+        self._stored()
+        self.settled = True
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Output of the work, masked already; `text` may hold several lines and ends at a line's end if it can."""
+    """Output of the work, masked already; `text` may hold several lines and ends at a line's end if it can. Where it
+    can be had again, there is a receipt. An empty one asks to store now all that came before it."""
 
     text: str
+    receipt: Receipt | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

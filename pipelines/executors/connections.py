@@ -3,11 +3,18 @@
     docker:
       host: unix:///var/run/docker.sock
       cli: /usr/bin/docker
+      ca_bundle: /etc/ssl/certs/ca-certificates.crt
+      args: {PYTHON_IMAGE: registry.example:5000/python:3.11}
+      trusted_refs: [refs/heads/main, "refs/tags/*"]
     registries:
       registry.example:5000: {ca: /etc/burger/registry-ca.pem, token_hosts: [auth.example]}
     clusters:
       main: {kubeconfig: /etc/burger/main.kubeconfig, context: main}
       here: {in_cluster: true}
+    secrets:
+      store: {key: /etc/burger/store.key}
+      vault: {address: "https://vault.example:8200", token: /run/vault/token, mount: secret, path: "burger/{team}"}
+      kubernetes: {cluster: main, namespace: "secrets-{team}"}
     environments:
       production:
         url: https://burgers.example
@@ -30,6 +37,9 @@ from typing import Any
 import yaml
 
 FILE = "connections.yaml"
+TRUSTED_REFS = ("refs/heads/main", "refs/heads/master", "refs/heads/release/*", "refs/tags/*")
+VAULT_PATH, VAULT_MOUNT = "burger/{team}", "secret"
+_VAULT = re.compile(r"https://\S+|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?")
 
@@ -40,10 +50,17 @@ class ConnectionsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Docker:
-    """`host` is "" for the client's own default (DOCKER_HOST, else its socket); `cli` "" to look for one."""
+    """`host` is "" for the client's own default (DOCKER_HOST, else its socket); `cli` "" to look for one.
+
+    `ca_bundle` is a file of PEM certificates that builds may mount, `args` are build arguments for every Dockerfile
+    that declares them, `trusted_refs` are globs of the refs whose builds share a cache that no other build reaches.
+    """
 
     host: str = ""
     cli: str = ""
+    ca_bundle: Path | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    trusted_refs: tuple[str, ...] = TRUSTED_REFS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +104,41 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class Vault:
+    """`address` without a slash at its end; `token` is a file, read for each secret, so that it may be renewed; `path`
+    holds `{team}`, and lies below `mount`, a KV engine of version 2."""
+
+    address: str
+    token: Path
+    path: str = VAULT_PATH
+    mount: str = VAULT_MOUNT
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretNamespaces:
+    """A cluster, and the namespace of each team's secrets in it: `namespace` holds `{team}`."""
+
+    cluster: Cluster
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretStores:
+    """`store_key` is the file with the password of the teams' encrypted files; None for what is not used."""
+
+    store_key: Path | None = None
+    vault: Vault | None = None
+    kubernetes: SecretNamespaces | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Connections:
     docker: Docker = field(default_factory=Docker)
     registries: Mapping[str, Registry] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    secrets: SecretStores = field(default_factory=SecretStores)
 
     def registry(self, address: str) -> Registry:
         """The registry at an address; one that is not listed is spoken to with the system's certificates."""
@@ -117,13 +164,12 @@ def load(home: Path) -> Connections:
 def parse(data: Any, path: Path) -> Connections:
     """`path` is where `data` was read: files in it are relative to its folder, and errors name it."""
     reader = _Reader(path)
-    data = reader.mapping(data, "", {"docker", "registries", "clusters", "environments"})
-    docker = reader.mapping(data.get("docker"), "docker", {"host", "cli"})
+    data = reader.mapping(data, "", {"docker", "registries", "clusters", "environments", "secrets"})
     clusters = {
         name: reader.cluster(name, value) for name, value in reader.named(data.get("clusters"), "clusters", _NAME)
     }
     return Connections(
-        docker=Docker(reader.text(docker, "docker", "host"), reader.text(docker, "docker", "cli")),
+        docker=reader.docker(data.get("docker")),
         registries={
             name: reader.registry(name, value)
             for name, value in reader.named(data.get("registries"), "registries", _HOST)
@@ -133,6 +179,7 @@ def parse(data: Any, path: Path) -> Connections:
             name: reader.environment(name, value, clusters)
             for name, value in reader.named(data.get("environments"), "environments", _NAME)
         },
+        secrets=reader.secrets(data.get("secrets"), clusters),
     )
 
 
@@ -172,6 +219,21 @@ class _Reader:
         value = self.text(data, place, key)
         return self.path.parent / Path(value).expanduser() if value else None
 
+    def docker(self, value: Any) -> Docker:
+        data = self.mapping(value, "docker", {"host", "cli", "ca_bundle", "args", "trusted_refs"})
+        args, refs = data.get("args") or {}, data.get("trusted_refs", list(TRUSTED_REFS))
+        if not isinstance(args, dict) or not all(isinstance(text, str) for pair in args.items() for text in pair):
+            raise self.wrong("docker.args", args, "a mapping of build arguments to texts")
+        if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
+            raise self.wrong("docker.trusted_refs", refs, 'a list of globs such as "refs/heads/main"')
+        return Docker(
+            host=self.text(data, "docker", "host"),
+            cli=self.text(data, "docker", "cli"),
+            ca_bundle=self.file(data, "docker", "ca_bundle"),
+            args=args,
+            trusted_refs=tuple(refs),
+        )
+
     def registry(self, name: str, value: Any) -> Registry:
         place = f"registries.{name}"
         data = self.mapping(value, place, {"ca", "token_hosts"})
@@ -187,6 +249,40 @@ class _Reader:
         if (data.get("in_cluster") is True) == (kubeconfig is not None):
             raise ConnectionsError(f"{self.path}: {place} needs either `kubeconfig: FILE` or `in_cluster: true`.")
         return Cluster(name, kubeconfig, self.text(data, place, "context"))
+
+    def secrets(self, value: Any, clusters: Mapping[str, Cluster]) -> SecretStores:
+        data = self.mapping(value, "secrets", {"store", "vault", "kubernetes"})
+        store = self.mapping(data.get("store"), "secrets.store", {"key"})
+        return SecretStores(
+            store_key=self.file(store, "secrets.store", "key"),
+            vault=self.vault(data["vault"]) if data.get("vault") else None,
+            kubernetes=self.secret_namespaces(data["kubernetes"], clusters) if data.get("kubernetes") else None,
+        )
+
+    def vault(self, value: Any) -> Vault:
+        place = "secrets.vault"
+        data = self.mapping(value, place, {"address", "token", "mount", "path", "ca"})
+        address, token = self.text(data, place, "address").rstrip("/"), self.file(data, place, "token")
+        if not _VAULT.fullmatch(address):
+            raise self.wrong(f"{place}.address", address, "https://HOST:PORT, for a token goes there")
+        if token is None:
+            raise ConnectionsError(f"{self.path}: {place} needs `token: FILE`.")
+        path = self.of_teams(data.get("path", VAULT_PATH), f"{place}.path")
+        return Vault(address, token, path, self.text(data, place, "mount") or VAULT_MOUNT, self.file(data, place, "ca"))
+
+    def secret_namespaces(self, value: Any, clusters: Mapping[str, Cluster]) -> SecretNamespaces:
+        place = "secrets.kubernetes"
+        data = self.mapping(value, place, {"cluster", "namespace"})
+        cluster = self.text(data, place, "cluster")
+        if cluster not in clusters:
+            raise self.wrong(f"{place}.cluster", cluster, f"one of the clusters {', '.join(clusters) or '(none)'}")
+        return SecretNamespaces(clusters[cluster], self.of_teams(data.get("namespace"), f"{place}.namespace"))
+
+    def of_teams(self, value: Any, place: str) -> str:
+        """Text in which nothing but `{team}` is left to be filled in, so that no two teams share a place."""
+        if not isinstance(value, str) or value.count("{team}") != 1 or re.search(r"[{}]", value.replace("{team}", "")):
+            raise self.wrong(place, value, 'a text with {team} in it, such as "burger/{team}"')
+        return value
 
     def environment(self, name: str, value: Any, clusters: Mapping[str, Cluster]) -> Environment:
         place = f"environments.{name}"

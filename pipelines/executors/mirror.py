@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -136,6 +136,14 @@ class Mirror:
         except WorkFailedError:
             return False
 
+    def forget(self, commits: Iterable[str], branches: Iterable[str]) -> None:
+        """Let go of commits and of where branches (by the names of their marks) once were, and of all that only they
+        had. Only under the lock; what is needed again is fetched again."""
+        names = [f"refs/burger/{commit}" for commit in commits] + [f"refs/burger-refs/{name}" for name in branches]
+        self._git("update-ref", "--stdin", said="".join(f"delete {name}\n" for name in names))
+        # The marks stay files of their own: by them it is known what was fetched completely.
+        self._git("-c", "gc.packRefs=false", "gc", "--quiet", "--prune=1.hour.ago")
+
     def tree(self, commit: str) -> str:
         return self._git("rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
 
@@ -195,11 +203,12 @@ class Mirror:
             finally:
                 git.kill()
 
-    def _git(self, *arguments: str) -> bytes:
+    def _git(self, *arguments: str, said: str = "") -> bytes:
         try:
             done = subprocess.run(
                 ["git", *arguments],
                 env=self.environment(),
+                input=said.encode(),
                 capture_output=True,
                 check=False,
                 timeout=_PATIENCE,

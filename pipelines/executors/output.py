@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+from pipelines.executors.base import Log, Receipt
 
 READ_SIZE = 65536
 
@@ -21,17 +24,32 @@ class Output:
 
     def __init__(self, folder: Path, mask: Mask) -> None:
         self.path, self.offset_path, self.mask = folder / "output", folder / "offset", mask
-        self.offset = int((self.offset_path.read_text() if self.offset_path.exists() else "") or 0)
+        self.offset = self._known = int((self.offset_path.read_text() if self.offset_path.exists() else "") or 0)
+        self._erased = False
 
-    def read(self, *, final: bool = False) -> Iterator[str]:
+    def read(self, *, final: bool = False) -> Iterator[Log]:
         """Yield what is there; the beginning of a line that is not complete yet only if `final`."""
         while cut := self._cut(data := self._peek(), final=final):
-            yield self._masked(data[:cut])
-            # Only now: whoever asks for more has stored what it got.
-            self.offset += cut
-            self._remember()
+            after = self.offset + cut
+            receipt = Receipt(partial(self._stored, after))
+            yield Log(self._masked(data[:cut]), receipt)
+            self.offset = after
+            if not receipt.kept:
+                self._stored(after)
 
     def erase(self) -> None:
+        """Remove what was written, as soon as all of it is stored elsewhere."""
+        self._erased = True
+        if self._known >= self.offset:
+            self._truncate()
+
+    def _stored(self, offset: int) -> None:
+        self._known = max(self._known, offset)
+        self._remember(self._known)
+        if self._erased and self._known >= self.offset:
+            self._truncate()
+
+    def _truncate(self) -> None:
         with suppress(FileNotFoundError):
             os.truncate(self.path, 0)
 
@@ -66,12 +84,12 @@ class Output:
         # NUL: PostgreSQL cannot store it in a text.
         return self.mask(data.decode(errors="replace")).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
-    def _remember(self) -> None:
+    def _remember(self, offset: int) -> None:
         # In place and of one length, so that no moment exists in which the file is empty. Where the disk takes
         # nothing, a later caller says some of it again: no reason to give up work that goes on.
         with suppress(OSError):
             descriptor = os.open(self.offset_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.pwrite(descriptor, f"{self.offset:020}".encode(), 0)
+                os.pwrite(descriptor, f"{offset:020}".encode(), 0)
             finally:
                 os.close(descriptor)

@@ -71,7 +71,8 @@ def run(
     earlier ones had not handed over yet. `env` is the whole environment. `timeout` is in seconds,
     `output_limit` in bytes for stdout and stderr together; the keeper holds both, even with no caller left.
     When `control` says to stop, the command is ended with everything that it started. With `mask`, the
-    unmasked output is erased from the disk before the Exit is yielded.
+    unmasked output is erased from the disk before the Exit is yielded, or, where somebody keeps receipts, once they
+    have stored all of it.
     """
     _check(argv, env)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -86,8 +87,7 @@ def run(
     keeper = _start(folder, order)
     output = Output(folder, mask or (lambda text: text))
     try:
-        for text in _follow(folder, output, control):
-            yield Log(text)
+        yield from _follow(folder, output, control)
         if mask:
             output.erase()
         yield _exit(folder)
@@ -128,6 +128,33 @@ def cancel(folder: Path, grace: float = 5.0) -> None:
             keeper.terminate()
             keeper.wait(grace + 1.0)
     _end_orphans(folder)
+
+
+def cut_off(root: Path) -> int:
+    """End every command of this machine whose folder lies below `root`, as a power cut would; returns how many.
+
+    None of them reports an end: the next look at its folder finds it lost."""
+    number = 0
+    for pid, folder in _keepers(root.resolve()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            number += 1
+        while _locked(folder):
+            time.sleep(0.005)
+        _end_orphans(folder)
+    return number
+
+
+def _keepers(root: Path) -> Iterator[tuple[int, Path]]:
+    for path in Path("/proc").iterdir():
+        words: list[bytes] = []
+        if path.name.isdigit():
+            with suppress(OSError):
+                words = (path / "cmdline").read_bytes().split(b"\0")
+        if os.fsencode(SHIM) in words:
+            folder = Path(os.fsdecode(words[words.index(os.fsencode(SHIM)) + 1]))
+            if folder.is_relative_to(root):
+                yield int(path.name), folder
 
 
 def discard(folder: Path) -> None:
@@ -192,13 +219,15 @@ def _spawn(folder: Path, order: dict[str, Any], lock: int) -> subprocess.Popen[b
 # --- following --------------------------------------------------------------------------------------------
 
 
-def _follow(folder: Path, output: Output, control: Control) -> Iterator[str]:
+def _follow(folder: Path, output: Output, control: Control) -> Iterator[Log]:
     """Yield the output until the command has ended."""
     with _Handle(folder) as keeper:
         while _going_on(folder):
             yield from output.read()
             if control.stopping():
-                cancel(folder)
+                # A full disk may not take the word that says so. It runs on until that is written.
+                with suppress(OSError):
+                    cancel(folder)
             keeper.wait(PAUSE)
     yield from output.read(final=True)
 
@@ -276,7 +305,7 @@ def _alive(folder: Path, pid: Mapping[str, Any]) -> bool:
 @cache
 def _machine() -> str:
     """Where a process id means something: since this boot, and in this container."""
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _locked(folder: Path) -> bool:
@@ -331,5 +360,8 @@ def _text(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f"{path.name}.{random.token_hex(4)}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

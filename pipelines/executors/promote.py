@@ -49,7 +49,11 @@ class PromoteExecutor:
         except PlanError as error:
             yield Outcome("failed", str(error))
             return
-        running = status(self.workplace.home, spec.environment or "")
+        try:
+            running = status(self.workplace.home, spec.environment or "")
+        except (OSError, ValueError) as error:
+            yield Outcome("engine", f"What {spec.environment} runs cannot be found out: {error}")
+            return
         if running.get("release") != release.meta["release"]:
             yield Outcome(
                 "failed",

@@ -14,6 +14,7 @@ EXECUTORS = {
     "gate": "gate.GateExecutor",
     "source": "source.SourceExecutor",
     "slug": "slug.SlugExecutor",
+    "build": "build.executor.BuildExecutor",
     "command": "command.CommandExecutor",
     "publish": "publish.PublishExecutor",
     "rollout": "rollout.executor.RolloutExecutor",

@@ -1,8 +1,14 @@
 """Secrets: a reference until the last moment, and masked in all that leaves.
 
-A reference is `NAME`, the file `HOME/secrets/TEAM/NAME` that only its owner may read, or `env:NAME`, the
-variable `BURGER_SECRET_TEAM__NAME` of the worker. Either way it is a secret of one team, and only stages of
-this team get it.
+A reference is one of these; wherever the secret lies, it is one team's, and only stages of this team get it.
+
+    NAME                     the file HOME/secrets/TEAM/NAME that only its owner may read
+    env:NAME                 the variable BURGER_SECRET_TEAM__NAME of the worker
+    store:NAME               an entry of HOME/stores/TEAM.yml, encrypted by ansible-vault
+    vault:NAME[/KEY]         a text of a secret in Vault, below the team's path; KEY is `value` unless given
+    kubernetes:NAME[/KEY]    a text of a Secret in the team's namespace of a cluster; likewise
+
+connections.yaml says how the last three are reached.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _LARGEST = 64 * 1024
 # Shorter encodings and lines are found in ordinary text by chance.
 _SHORTEST = 4
+_WITH_KEYS = ("vault", "kubernetes")
 # Where `base64` and PEM break their lines.
 _WRAPS = (76, 64)
 
@@ -36,15 +43,35 @@ class SecretError(Exception):
 def resolve(home: Path, team: str, reference: str) -> str:
     """The value of a secret of `team`, without the line end of its file. Raises SecretError."""
     kind, _, name = reference.rpartition(":")
-    if kind not in ("", "env") or not _NAME.fullmatch(name) or not _NAME.fullmatch(team):
+    name, slash, key = name.partition("/") if kind in _WITH_KEYS else (name, "", "")
+    names = [name, team, *([key] if slash else [])]
+    if kind not in ("", "env", "store", *_WITH_KEYS) or not all(map(_NAME.fullmatch, names)):
         raise SecretError(
-            f"{reference!r} of team {team!r} is no reference to a secret: expected NAME or env:NAME, in "
-            "letters, digits, and . _ - between them."
+            f"{reference!r} of team {team!r} is no reference to a secret: expected NAME, env:NAME, store:NAME, "
+            "vault:NAME/KEY or kubernetes:NAME/KEY, in letters, digits, and . _ - between them."
         )
-    value = _from_environment(team, name) if kind else _from_file(home, team, name)
+    if kind == "env":
+        value = _from_environment(team, name)
+    else:
+        value = _from_elsewhere(home, team, kind, name, key) if kind else _from_file(home, team, name)
     if not value or "\0" in value:
         raise SecretError(f"The secret {reference!r} of team {team!r} is empty or holds a NUL; set it again.")
     return value
+
+
+def _from_elsewhere(home: Path, team: str, kind: str, name: str, key: str) -> str:
+    from pipelines.executors import connections, secret_stores
+
+    try:
+        stores = connections.load(home).secrets
+    except connections.ConnectionsError as error:
+        raise SecretError(str(error)) from None
+    key = key or secret_stores.DEFAULT_KEY
+    if kind == "vault":
+        return secret_stores.from_vault(stores.vault, team, name, key)
+    if kind == "kubernetes":
+        return secret_stores.from_kubernetes(stores.kubernetes, team, name, key)
+    return secret_stores.from_store(home, stores.store_key, team, name)
 
 
 def _from_environment(team: str, name: str) -> str:
@@ -62,8 +89,12 @@ def _from_environment(team: str, name: str) -> str:
 
 
 def _from_file(home: Path, team: str, name: str) -> str:
-    path = home / "secrets" / team / name
-    said = f"The secret {name!r} of team {team!r}"
+    return read_private(home / "secrets" / team / name, f"The secret {name!r} of team {team!r}")
+
+
+def read_private(path: Path, said: str) -> str:
+    """The text of a file that only we may read, without its last line end. Raises SecretError, which begins with
+    `said`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:

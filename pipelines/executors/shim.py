@@ -101,7 +101,7 @@ def started_at(pid: int) -> int:
 def identity() -> dict:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
-    machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 pathlib takes its time to import
     return {"pid": os.getpid(), "started": started_at(os.getpid()), "machine": machine}
 
 

@@ -7,6 +7,7 @@ is a tree unpacked from one, shared by all who only read it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -114,8 +115,10 @@ class Store:
     def unpacked(self, digest: str) -> Path:
         """The shared tree of a digest, its files read-only, unpacked when it is asked for the first time."""
         to = self.slugs / _hex(digest)
-        if to.exists():
-            return to
+        with self._held():
+            if to.exists():
+                os.utime(to)
+                return to
         fresh = self.slugs / f".{to.name}.{random.token_hex(4)}.tree"
         try:
             self.unpack(digest, fresh)
@@ -126,6 +129,34 @@ class Store:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return to
+
+    def remove(self, digest: str, *, older_than: float) -> bool:
+        """Remove a content unless somebody has added it since `older_than`, in seconds since 1970; False if so."""
+        place = self._place(digest)
+        with self._held(alone=True):
+            if not place.exists() or place.stat().st_mtime >= older_than:
+                return False
+            place.unlink()
+            return True
+
+    def remove_unpacked(self, digest: str, *, older_than: float) -> bool:
+        """The same for the shared tree of a digest, by the time at which somebody last asked for it."""
+        to = self.slugs / _hex(digest)
+        gone = self.slugs / f".{to.name}.{random.token_hex(4)}.gone"
+        with self._held(alone=True):
+            if not to.exists() or to.stat().st_mtime >= older_than:
+                return False
+            to.rename(gone)
+        shutil.rmtree(gone)
+        return True
+
+    @contextlib.contextmanager
+    def _held(self, *, alone: bool = False) -> Iterator[None]:
+        """Between what adds and what removes: those who add hold it together, who removes holds it alone."""
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        with (self.temporary.parent / "lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
 
     def _place(self, digest: str) -> Path:
         name = _hex(digest)
@@ -145,10 +176,13 @@ class Store:
                 os.fchmod(file.fileno(), 0o444)
                 os.fsync(file.fileno())
             place = self._place(writer.digest)
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(place)
-                _sync(place.parent)
+            with self._held():
+                if place.exists():
+                    os.utime(place)  # it is wanted again, so that it is not removed before anything names it
+                else:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    path.rename(place)
+                    _sync(place.parent)
         finally:
             path.unlink(missing_ok=True)
 

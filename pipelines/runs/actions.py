@@ -20,7 +20,7 @@ from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
-from .questions import asked_teams, is_paused, why_not_skipped
+from .questions import asked_teams, is_paused, trimmed, why_not_skipped
 from .record import void_approvals
 from .start import start_built
 
@@ -207,6 +207,8 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
 def _reopen(changes: Changes, stages: list[Stage]) -> None:
     """Make stages pending again, with all that was omitted and the exit stages, and the run one that goes on."""
     run = changes.run
+    if run.trimmed_at:
+        raise Conflict(trimmed(run))
     run.stopping, run.reason, run.superseded_by = "", "", None
     run.save(update_fields=["stopping", "reason", "superseded_by"])
     chosen = {stage.pk for stage in stages}

@@ -95,8 +95,12 @@ def _ask(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> 
 def _wait(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
     environment = loaded.graph.nodes[decision.position].environment or ""
     due = loaded.window_ends.get(environment) if decision.code == Reason.WINDOW else None
+    row = loaded.rows[decision.position]
+    if row.state == State.WAITING and row.reason_code == decision.code:
+        changes.reword(row.id, decision.code, decision.reason, due_at=due)
+        return changes.show(row.id, row)
     _move(loaded, changes, decision, State.WAITING, code=decision.code, reason=decision.reason, due_at=due)
-    _replace_older(loaded, decision)
+    return _replace_older(loaded, decision)
 
 
 def _queue(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:

@@ -41,6 +41,11 @@ class Changes:
         self._stages.setdefault(stage, {}).update(fields)
         self.say(events.StageChanged(state=to, code=code, reason=reason), stage=stage, attempt=attempt)
 
+    def reword(self, stage: int, code: str, reason: str, *, due_at: datetime | None) -> None:
+        """Say anew what a stage waits for, which goes on waiting."""
+        self._stages.setdefault(stage, {}).update({"reason": reason, "due_at": due_at})
+        self.say(events.StageChanged(state=State.WAITING, code=code, reason=reason), stage=stage)
+
     def pass_through(self, stage: int, **fields: Any) -> None:
         """Change a stage on its way to a state that `advance` is about to decide: nobody needs to see it between."""
         self._stages.setdefault(stage, {}).update({"reason_code": "", "since": self.now, "due_at": None} | fields)

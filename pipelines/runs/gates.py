@@ -8,8 +8,8 @@ from teams.models import User
 from teams.policy import Action
 
 from ..models import Approval, Stage
-from ..snapshots import approvals_by_team
 from ..states import Reason, State
+from ..votes import approvals_by_team, votes_on
 from .actions import judge_stage, resume, stage_locked, stop_begun, wrote
 from .advance import advance_locked
 from .errors import Conflict
@@ -23,6 +23,7 @@ def approve(*, stage: int, user: User, digest: str, reason: str = "", team: str 
     with transaction.atomic():
         row, changes = stage_locked(stage)
         _expect_question(row, digest)
+        _void_of_those_who_left(row)
         gate = row.definition.get("gate") or {}
         if gate.get("reason_required") and not reason.strip():
             raise Conflict("This gate asks for a reason. Say why you approve.")
@@ -43,6 +44,7 @@ def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") 
     with transaction.atomic():
         row, changes = stage_locked(stage)
         _expect_question(row, digest)
+        _void_of_those_who_left(row)
         team = _team_for(row, user, team)
         _vote(row, user, team, Approval.Verdict.REJECT, digest, reason)
         wrote(changes, user, "reject", row, reason, team=team, digest=digest)
@@ -65,6 +67,14 @@ def _expect_question(stage: Stage, digest: str) -> None:
             f"The plan has changed: you named {digest[7:19] or 'none'}, what waits now is "
             f"{asked_digest(stage)[7:19]}. Read the new plan and decide again."
         )
+
+
+def _void_of_those_who_left(stage: Stage) -> None:
+    """What does not count any more is written down as such before others decide, so that it does not come back either
+    when its author does."""
+    for vote in votes_on({stage.pk: asked_digest(stage)}):
+        if vote.why_not:
+            Approval.objects.filter(pk=vote.approval).update(voided=vote.why_not)
 
 
 def _team_for(stage: Stage, user: User, named: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..definition.ownership import OWNERSHIP_STAGE
-from ..models import Stage
+from ..models import Run, Stage
 from ..states import ENDED, State
 
 
@@ -36,12 +36,22 @@ def asked_teams(stage: Stage) -> dict[str, int]:
     return {team["team"]: team["quorum"] for team in gate["teams"]}
 
 
+def trimmed(run: Run) -> str:
+    """Why a run of which only the record is left is not taken up again, "" while all of it is there."""
+    if run.trimmed_at is None:
+        return ""
+    return (
+        f"The log of this run and what it made were removed on {run.trimmed_at:%Y-%m-%d}, as those of old runs are. "
+        "Run its commit again as a new run."
+    )
+
+
 def why_not_skipped(stage: Stage) -> str:
     """Why this stage cannot be skipped as it stands, as a sentence; "" if it can be, by whoever may."""
     if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
         return "A gate is approved or rejected by the teams that it asks; it cannot be skipped."
     if stage.state in (State.FAILED, State.ERROR) or is_paused(stage):
-        return ""
+        return trimmed(stage.run)
     if stage.state in ENDED:
         return f"It has ended already: it is {stage.state}."
     looked_at = stage.state == State.UNKNOWN and stage.reason_code == "person"

@@ -234,7 +234,11 @@ def _changed(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> N
     """What would be done is not what was approved: its approvals are void, and a new plan is asked for."""
     _close(row, State.CANCELED, result.reason, result.data, changes)
     void_approvals(stage, result.reason)
-    changes.pass_through(stage.pk, state=State.WAITING, plan_digest="")
+    # Nothing was done: it is no try of those that the file allows, nor has the stage begun by it.
+    begun = None if stage.started_at == row.started_at else stage.started_at
+    changes.pass_through(
+        stage.pk, state=State.WAITING, plan_digest="", attempts_made=stage.attempts_made - 1, started_at=begun
+    )
 
 
 def void_approvals(stage: Stage, reason: str) -> None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from pipelines.runs.push import Push
+from teams.models import User
 
-from .call import Call, Nothing, hmac_sha256, is_same, named_by, payload, push_of, text_at
+from .call import (
+    Call,
+    Nothing,
+    author_and_pusher,
+    hmac_sha256,
+    is_same,
+    named_by,
+    payload,
+    push_of,
+    text_at,
+)
 
 WINDOW = 300  # seconds that the two clocks may differ
 
@@ -28,9 +40,13 @@ def delivery(call: Call) -> str:
 
 def read(call: Call) -> Push | Nothing:
     data = payload(call.body)
-    return push_of(
+    pusher = text_at(data, "pusher")
+    user = User.objects.filter(username=pusher).first() if pusher else None
+    known_as = f"{user.username} <{user.email}>" if user and user.email else pusher
+    push = push_of(
         text_at(data, "ref"),
         text_at(data, "after"),
         subject=text_at(data, "subject"),
-        author=text_at(data, "author"),
+        author=author_and_pusher(text_at(data, "author"), known_as),
     )
+    return push if isinstance(push, Nothing) else replace(push, requested_by=user)

@@ -4,6 +4,9 @@
 It reads where to call from the repository's configuration (`burger.hook`) and the secret from the file
 `burger-secret` in the repository's folder; `burger hook` sets both up. BURGER_HOOK_URL and BURGER_HOOK_SECRET come
 before them. A portal that does not answer never holds up a push: the hook says so and ends.
+
+Who pushed is what the git server says in the first of PUSHERS that is set. Where its names are not the portal's, `git
+config burger.NAME.username PORTALNAME` translates one.
 """
 
 import hashlib
@@ -19,6 +22,8 @@ import urllib.request
 import uuid
 
 TRIES = 3
+# Of a server of your own, GitLab, gitolite, Gitea, git over http; and the account that a push over ssh runs as.
+PUSHERS = ("BURGER_PUSHER", "GL_USERNAME", "GL_USER", "GITEA_PUSHER_NAME", "REMOTE_USER", "LOGNAME", "USER")
 
 
 def git(*arguments: str) -> str:
@@ -26,11 +31,17 @@ def git(*arguments: str) -> str:
     return done.stdout.decode(errors="replace").strip()
 
 
+def pusher() -> str:
+    name = next((os.environ[variable] for variable in PUSHERS if os.environ.get(variable)), "")
+    return (git("config", f"burger.{name}.username") or name) if name else ""
+
+
 def announce(url: str, secret: bytes, delivery: str, old: str, new: str, ref: str) -> str:
     """Returns what the portal said, in one line."""
     facts = git("log", "-1", "--format=%s%x00%an <%ae>", new) if new.strip("0") else ""
     subject, _, author = facts.partition("\0")
-    body = json.dumps({"ref": ref, "before": old, "after": new, "subject": subject, "author": author}).encode()
+    push = {"ref": ref, "before": old, "after": new, "subject": subject, "author": author, "pusher": pusher()}
+    body = json.dumps(push).encode()
     stamp = str(int(time.time()))
     headers = {
         "Content-Type": "application/json",

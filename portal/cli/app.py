@@ -32,7 +32,7 @@ def options(
     context: typer.Context,
     url: Annotated[str, typer.Option(help="The portal's address; else BURGER_URL, else var/demo.json.")] = "",
     token: Annotated[str, typer.Option(help="Your token; better in BURGER_TOKEN, which no process list shows.")] = "",
-    person: Annotated[str, typer.Option("--as", help="Whose token of var/demo.json to use.")] = "",
+    person: Annotated[str, typer.Option("--as", help="Whose token of var/demo.json to use; else BURGER_AS.")] = "",
 ) -> None:
     context.obj = Config(url, token, person)
 

@@ -7,16 +7,17 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from .errors import ApiError, UnreachableError
+from .errors import ApiError, CommandError, UnreachableError
 
 TIMEOUT = 30.0
 
 
 class Client:
-    """One person's connection to a portal. Paths are relative to `/api/`."""
+    """One person's connection to a portal. Paths are relative to `/api/`. With a `doubt` about who that is, it may
+    look and do nothing: every deed raises a CommandError with these words."""
 
-    def __init__(self, url: str, token: str = "") -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, token: str = "", *, doubt: str = "") -> None:
+        self.url, self.token, self.doubt = url.rstrip("/"), token, doubt
         headers = {"Accept": "application/json", "User-Agent": "burger"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -45,6 +46,8 @@ class Client:
         return answer.json(), answer.headers.get("ETag", "")
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        if self.doubt and method != "GET":
+            raise CommandError(self.doubt)
         try:
             answer = self._http.request(method, path, **more)
         except (httpx.TransportError, httpx.InvalidURL) as error:

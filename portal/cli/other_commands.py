@@ -19,8 +19,9 @@ token = typer.Typer(help="Make, list and revoke your own tokens.", no_args_is_he
 
 def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
-        "lint": lint, "schema": schema, "pipelines": pipelines, "environments": environments, "rollback": rollback,
-        "audit": audit, "me": me, "hook": hook,
+        "lint": lint, "schema": schema, "pipelines": pipelines, "environments": environments, "engines": engines,
+        "rollback": rollback,
+        "audit": audit, "me": me, "whoami": me, "hook": hook,
     }  # fmt: skip
     for name, command in commands.items():
         app.command(name)(command)
@@ -59,7 +60,7 @@ def _teams(known: Config) -> set[str] | None:
     from .errors import ApiError, UnreachableError
 
     try:
-        return {team["slug"] for team in known.client().get("teams")}
+        return {team["slug"] for team in known.client(for_anybody=True).get("teams")}
     except (CommandError, ApiError, UnreachableError):
         return None
 
@@ -86,6 +87,24 @@ def environments(context: typer.Context, as_json: AsJson = False) -> None:
 
     answer = config(context).client().get("environments")
     show(answer, environment_rows(answer), as_json=as_json)
+
+
+def engines(
+    context: typer.Context,
+    test: Annotated[bool, typer.Option("--test", help="Test each of them now.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what the work is done with: Docker Engine, registries, clusters."""
+    from .show import engine_rows
+
+    client = config(context).client()
+    answer = client.get("engines")
+    if test:
+        for row in answer["engines"]:
+            row["finding"] = client.post("engines/test", {"kind": row["kind"], "name": row["name"]})
+    show(answer, engine_rows(answer), as_json=as_json)
+    if answer["problem"] or any(not row["finding"]["ok"] for row in answer["engines"] if test):
+        raise typer.Exit(FAILED)
 
 
 def rollback(
@@ -165,6 +184,25 @@ def token_create(
 ) -> None:
     """Make a token and print it, this once."""
     print(config(context).client().post("tokens", {"days": days})["token"])
+
+
+@token.command("renew")
+def token_renew(
+    context: typer.Context, days: Annotated[int, typer.Option(min=1, max=365, help="How long the new one works.")] = 30
+) -> None:
+    """Put a new token in the place of the one that you use, which works no longer. Before it expires."""
+    from .client import Client
+
+    known = config(context)
+    client = known.client()
+    old = next((one["id"] for one in client.get("tokens") if one["current"]), None)
+    if old is None:
+        raise CommandError("Only a token can be renewed, and the portal was not asked with one. Say --token or --as.")
+    made = client.post("tokens", {"days": days})["token"]
+    # Kept before the old one is given up: whatever fails now, one of them works and is known.
+    kept = known.keep(client.url, made)
+    print(f"The new token is in {kept} and works for {days} days." if kept else made)
+    Client(client.url, made).delete(f"tokens/{old}")
 
 
 @token.command("revoke")

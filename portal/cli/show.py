@@ -120,6 +120,8 @@ def gate_lines(stage: Json, speakers: Mapping[str, str]) -> Iterator[Text]:
     names = " and ".join(f"{team['team']} ({team['approved']} of {team['quorum']})" for team in teams)
     what = stage["reason"] if stage["paused"] else (stage["summary"] or "let it go on")
     yield Text(f"\n‖ {stage['run']}/{stage['name']} waits for {names}: {printable(what)}", style="yellow")
+    if stage["warning"]:
+        yield Text(f"  careful        {printable(stage['warning'])}", style="bold red")
     yield Text(f"  read it at     {stage['url']}")
     for team in teams:
         who = f" --as {speakers[team['team']]}" if team["team"] in speakers else ""
@@ -158,6 +160,8 @@ def plan_view(stage: Json) -> RenderableType:
         parts.append(_change(change))
     if not plan and not stage["paused"]:
         parts.append(Text("It has no plan: only a stage with a gate has one, once everything before it is done."))
+    if stage["warning"]:
+        parts.append(Text(f"Careful: {printable(stage['warning'])}", style="bold red"))
     parts.append(Text(f"digest {stage['digest'] or 'none'}", style="dim"))
     return Group(*parts)
 
@@ -195,3 +199,19 @@ def audit_rows(entries: Sequence[Json]) -> Table:
         for e in entries
     ]  # fmt: skip
     return table(("when", "who", "did", "to", "", "reason"), rows)
+
+
+def engine_rows(answer: Json) -> RenderableType:
+    """What each is, what is known of it, and how its test ended where there was one."""
+    parts: list[RenderableType] = [Text(printable(answer["problem"]), style="red")] if answer["problem"] else []
+    for row in answer["engines"]:
+        parts.append(Text(printable(row["title"]), style="bold"))
+        found = row.get("finding")
+        if found:
+            sign, style = ("✓", "green") if found["ok"] else ("✗", "red")
+            parts.append(Text(f"  {sign} {printable(found['says'])}", style=style))
+        facts = row["facts"] | (found["facts"] if found else {})
+        parts += [Text(f"  {printable(name)}: {printable(text)}") for name, text in facts.items() if text]
+        if found and found["todo"]:
+            parts.append(Text(f"  What to do: {printable(found['todo'])}"))
+    return Group(*parts)

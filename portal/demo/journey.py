@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from django.conf import settings
 from django.core.management import call_command
 from rich.console import Console
 
+from pipelines.engines import environments
 from pipelines.models import Pipeline
 from portal import supervisor
 from portal.cli.client import Client
 from portal.cli.follow import follow
 
-from .organisation import PIPELINE, Organisation, demo_file, ensure
+from .organisation import ADMINISTRATOR, PIPELINE, Organisation, demo_file, ensure
 from .repository import Repository
 
 START_TIME = 60.0  # seconds that the portal may take to answer
@@ -33,10 +34,16 @@ console = Console(highlight=False, soft_wrap=True)
 def up() -> int:
     """Serve until Ctrl-C."""
     prepare()
-    supervisor.Supervisor(ready=_say_where).run()
+    supervisor.Supervisor(ready=_say_where, ending=_stop_releases).run()
+    # Once more: a rollout that was under way may have begun something anew meanwhile.
     supervisor.stop()
     console.print("All that was started has been stopped; `make up` finds it as it was.")
     return 0
+
+
+def _stop_releases() -> None:
+    console.print("Stopping the releases: what customers asked for just now is answered first.")
+    environments.stop(settings.HOME)
 
 
 def down() -> int:
@@ -50,7 +57,7 @@ def demo() -> int:
     began = time.monotonic()
     with serving():
         _say_where()
-        state = _journey(organisation)
+        _, state = travel(organisation, "Let the shop travel to production")
         if state == "succeeded":
             for name, address in organisation.shops.items():
                 console.print(f"  {name:12} {address}")
@@ -80,6 +87,7 @@ def _show_people(organisation: Organisation) -> None:
     for team, people in organisation.teams.items():
         for person in people:
             console.print(f"  {team:9} {person:7} {organisation.passwords[person]}")
+    console.print(f"  {'':9} {ADMINISTRATOR:7} {organisation.passwords[ADMINISTRATOR]} (administrator)")
     console.print(f"Their API tokens, for scripts, are in {demo_file()} (readable by you alone).\n")
 
 
@@ -108,6 +116,7 @@ def serving() -> Iterator[None]:
         kept = os.environ.get("KEEP") == "1"
     finally:
         if not kept:
+            console.print("Stopping all that was started; this takes a few seconds.")
             supervisor.stop()
             process.wait(30)
 
@@ -128,15 +137,21 @@ def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
-def _journey(organisation: Organisation) -> str:
+def travel(organisation: Organisation, subject: str, edit: Callable[[Path], None] | None = None) -> tuple[int, str]:
+    """Push a commit of this tree, changed by `edit`, and follow its run; returns the run's number and state."""
     repository = Repository(Path(settings.HOME))
-    commit = repository.commit("Let the shop travel to production")
+    commit = repository.commit(subject, edit)
     pipeline = Pipeline.objects.get(slug=PIPELINE)
     client = Client(organisation.url, organisation.tokens[organisation.teams["dev"][0]])
     console.print(f"Pushing {commit[:10]} to {repository.bare}")
     repository.push(organisation.hook, pipeline.webhook_secret)
     number = _wait_for_run(client, commit)
     console.print(f"It is run {PIPELINE}/{number}: {settings.PUBLIC_URL}/runs/{PIPELINE}/{number}")
+    return number, accompany(organisation, client, number)
+
+
+def accompany(organisation: Organisation, client: Client, number: int) -> str:
+    """Follow a run to its end, and answer its gates if APPROVE=auto says so; returns its state."""
     on_gate = approver(organisation) if os.environ.get("APPROVE") == "auto" else None
     speakers = {team: people[0] for team, people in organisation.teams.items()}
     return follow(client, PIPELINE, number, console=console, on_gate=on_gate, speakers=speakers)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from knox.models import AuthToken
 
+from pipelines.engines import connections
 from pipelines.models import Pipeline
 from teams.models import Membership, Team, User
 from teams.policy import Role
@@ -24,8 +25,10 @@ TEAMS = {
     "platform": ("Platform", "#7c3aed", ("petra", "paul")),
 }
 PUSHER = "devin"
+ADMINISTRATOR = "admin"
 TOKEN_DAYS = 30
 PIPELINE = "burger-stack"
+ON_CLUSTERS = "pipeline-cluster.yaml"
 
 
 @dataclass
@@ -78,10 +81,16 @@ def _make(repository: Path) -> Organisation:
             role = Role.LEAD if position == 0 else Role.MEMBER
             Membership.objects.create(user=user, team=team, role=role)
             _, made.tokens[person] = AuthToken.objects.create(user=user, expiry=timedelta(days=TOKEN_DAYS))
+    made.passwords[ADMINISTRATOR] = secrets.token_urlsafe(12)
+    admin = User.objects.create_superuser(
+        ADMINISTRATOR, f"{ADMINISTRATOR}@burger.example", made.passwords[ADMINISTRATOR]
+    )
+    _, made.tokens[ADMINISTRATOR] = AuthToken.objects.create(user=admin, expiry=timedelta(days=TOKEN_DAYS))
     Pipeline.objects.get_or_create(
         slug=PIPELINE,
         defaults={
             "name": "Burger Stack", "owner": "platform", "repository": str(repository), "agreed": list(TEAMS),
+            **({"definition_path": ON_CLUSTERS} if _elsewhere() else {}),
         },
     )  # fmt: skip
     return made
@@ -91,21 +100,29 @@ def _hook() -> str:
     return f"{settings.PUBLIC_URL}/hooks/git/{PIPELINE}"
 
 
+def _elsewhere() -> dict[str, str]:
+    """The environments that connections.yaml has on clusters, and where each is reached."""
+    return connections.environments(Path(settings.HOME))
+
+
 def _shops() -> dict[str, str]:
-    # Another host name than the portal's: a browser sends cookies by host, whatever the port, and the portal's session
-    # is none of a release's business.
-    return {name: f"http://localhost:{port}/" for name, port in settings.ENVIRONMENT_PORTS.items()}
+    host = settings.ENVIRONMENT_HOST or settings.PORTAL_HOST
+    return {name: f"http://{host}:{port}/" for name, port in settings.ENVIRONMENT_PORTS.items()} | _elsewhere()
 
 
 def _make_secrets(home: Path) -> None:
-    """The shop's keys: one for each environment, readable by the team that owns it."""
-    for name in settings.ENVIRONMENT_PORTS:
+    """The shop's keys, and on clusters the passwords of its databases: for each environment, readable by the teams
+    that roll it out and configure it."""
+    wanted = [f"shop-{name}-secret-key" for name in [*settings.ENVIRONMENT_PORTS, *_elsewhere()]]
+    wanted += [f"shop-{name}-database-password" for name in _elsewhere()]
+    for name in wanted:
+        value = secrets.token_urlsafe(48)
         for team in ("ops", "platform"):
-            path = home / "secrets" / team / f"shop-{name}-secret-key"
+            path = home / "secrets" / team / name
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
                 path.touch(mode=0o600)
-                path.write_text(secrets.token_urlsafe(48))
+                path.write_text(value)
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
 
 from pipelines.webhooks.install import install_hook
 
+from .organisation import PUSHER
+
 BRANCH = "main"
-AUTHOR = "Devin <devin@burger.example>"
+AUTHOR = f"{PUSHER.title()} <{PUSHER}@burger.example>"
 _NOT_SOURCE = {"var", ".venv", ".git", "build", "node_modules", "test-results"}
 
 
@@ -34,8 +37,9 @@ class Repository:
         self._git("init", "--quiet", f"--initial-branch={BRANCH}", ".", cwd=self.checkout)
         self._git("remote", "add", "origin", str(self.bare), cwd=self.checkout)
 
-    def commit(self, subject: str) -> str:
-        """Bring the checkout up to this tree and commit it, even if nothing changed. Returns the commit."""
+    def commit(self, subject: str, edit: Callable[[Path], None] | None = None) -> str:
+        """Bring the checkout up to this tree, let `edit` change it, and commit it, even if nothing changed. Returns
+        the commit."""
         for path in self.checkout.iterdir():
             if path.name != ".git":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -43,6 +47,8 @@ class Repository:
             target = self.checkout / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(settings.BASE_DIR / name, target, follow_symlinks=False)
+        if edit:
+            edit(self.checkout)
         self._git("add", "--all", "--force", ".", cwd=self.checkout)
         self._git("commit", "--quiet", "--allow-empty", "--message", subject, cwd=self.checkout)
         return self._git("rev-parse", "HEAD", cwd=self.checkout).strip()
@@ -59,6 +65,7 @@ class Repository:
             "HOME": "/nonexistent",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_CONFIG_NOSYSTEM": "1",
+            "BURGER_PUSHER": PUSHER,
             "GIT_AUTHOR_NAME": name,
             "GIT_AUTHOR_EMAIL": address.rstrip(">"),
             "GIT_COMMITTER_NAME": name,

@@ -4,6 +4,7 @@ A frame is one JSON text:
     {"type": "events", "last": 7, "events": [{"seq", "kind", "stage", "attempt", "at", "data"}, ...]}
     {"type": "live", "last": 7}                       everything up to 7 was sent; what follows is new
     {"type": "changed", "kinds": ["stage"], "runs": [{"pk", "pipeline", "number", "state"}]}    list pages only
+Pages that can open no socket ask for the first again and again; with "more": true there are others behind.
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ def read_new(positions: Mapping[int, int]) -> dict[int, Batch]:
         heads = Run.objects.filter(pk__in=positions).values_list("pk", "last_seq")
         moved = [run for run, head in heads if head > positions[run]]
     return {run: batch for run in moved if (batch := read(run, positions[run]))}
+
+
+def polled(batch: Batch | None, since: int) -> str:
+    """The frame of a batch for a page that polls, or an empty one; `more` says whether to ask again at once."""
+    if batch is None:
+        return json.dumps({"type": "events", "last": since, "events": [], "more": False})
+    return f'{batch.text[:-1]},"more":{json.dumps(batch.more)}}}'
 
 
 def live(last: int | None) -> str:

@@ -1,7 +1,6 @@
 """When to look at the event table. A wake-up that gets lost costs delay, never data: the listeners look anyway.
 
-On one machine the writers ring a named pipe. With several web hosts another `WakeUps`, over a publish-subscribe
-service, takes its place; nothing else has to know.
+The writers ring a named pipe, on this machine or through the relay.
 """
 
 from __future__ import annotations

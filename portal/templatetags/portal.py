@@ -16,6 +16,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from pipelines import graph
 from pipelines.models import Stage
 from pipelines.sentences import for_long
 from portal import ansi
@@ -126,6 +127,15 @@ def brief(value: str) -> str:
 
 
 @register.filter
+def with_code(text: str) -> SafeString:
+    """Text with what stands between backticks shown as code."""
+    parts = text.split("`")
+    plain = len(parts) % 2 == 0  # one is not closed, so none is believed
+    rows = (("<code>{}</code>" if i % 2 and not plain else "{}", part) for i, part in enumerate(parts))
+    return mark_safe(("`" if plain else "").join(format_html(form, part) for form, part in rows))  # noqa: S308
+
+
+@register.filter
 def person(author: str) -> str:
     """ "Ann Lee <ann@example.com>" as people say it."""
     return re.sub(r"\s*<[^>]*>", "", author).strip() or author.strip("<>")
@@ -137,8 +147,19 @@ def branch(ref: str) -> str:
 
 
 @register.filter
+def thousands(number: int) -> str:
+    return f"{number:,}"
+
+
+@register.filter
 def title_of(stage: Stage) -> str:
     return stage.definition.get("title") or stage.name
+
+
+@register.filter
+def label_of(stage: Stage) -> str:
+    """Its title among others: with the values that tell it from the rest of its matrix."""
+    return graph.title_of(stage.definition)
 
 
 @register.filter

@@ -99,7 +99,7 @@ def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
     lost = stage.state == State.UNKNOWN and stage.reason_code == "person"
     if stage.kind == "rollout" and (is_paused(stage) or (stage.state == State.RUNNING and stage.reason_code != "plan")):
         _steer(controls, can(actor, Action.STEER, subject))
-    if stage.state in _AGAIN or lost:
+    if (may_be_retried(stage.state) and not stage.run.trimmed_at) or lost:
         hint = "It was looked at, and may be done once more." if lost else ""
         controls.add(
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")
@@ -130,16 +130,19 @@ def _freeze(controls: Controls, stage: Stage, actor: Actor) -> None:
     controls.add(can(actor, Action.OVERRIDE_FREEZE, subject), "override its freeze", control)
 
 
-def run_controls(run: Run, stages: Sequence[Stage], user: User, actor: Actor) -> Controls:
+def may_be_retried(state: str) -> bool:
+    return state in _AGAIN
+
+
+def run_controls(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: User, actor: Actor) -> Controls:
+    """`owners` are those of all stages; `bad` has, for each owner of stages that could be retried, one of them."""
     controls = Controls()
     mine = requested_by(run, user)
-    teams = frozenset(stage.owner for stage in stages)
-    subject = Subject(pipeline_owner=run.pipeline.owner, teams=teams, requested_by_actor=mine)
+    subject = Subject(pipeline_owner=run.pipeline.owner, teams=owners, requested_by_actor=mine)
     if run.state not in RUN_ENDED:
         _stop(controls, run, subject, actor)
         return controls
-    bad = [stage for stage in stages if stage.state in _AGAIN and not stage.on_exit]
-    if bad:
+    if bad and not run.trimmed_at:
         verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
         verdict = next((one for one in verdicts if not one), verdicts[0])
         hint = "What succeeded stays as it is."

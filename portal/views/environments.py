@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import messages
@@ -117,9 +116,6 @@ def _replicas(status: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _url(name: str) -> str:
-    """Where people reach an environment of the local target, "" when it has no port here.
-
-    On one machine under another name than the portal's: browsers send cookies by host, whatever the port.
-    """
-    port, host = settings.ENVIRONMENT_PORTS.get(name), urlsplit(settings.PUBLIC_URL).hostname
-    return f"http://{'localhost' if host == '127.0.0.1' else host}:{port}/" if port else ""
+    """Where people reach an environment of the local target, "" when it has no port here."""
+    port, host = settings.ENVIRONMENT_PORTS.get(name), settings.ENVIRONMENT_HOST or settings.PORTAL_HOST
+    return f"http://{host}:{port}/" if port else ""

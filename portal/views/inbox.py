@@ -19,11 +19,14 @@ from .base import TeamRequest, number_of, teammate
 @teammate
 @require_safe
 def page(request: TeamRequest) -> HttpResponse:
+    """A question is always open beside the list: the one that was chosen, else what blocks most. A narrow screen shows
+    it once it is chosen."""
     context = _lists(request)
     chosen = number_of(request.GET.get("stage"))
-    if chosen:
-        context |= panel.context(request, _find(chosen), "plan") | {"in_inbox": True}
-    return render(request, "portal/inbox.html", context | {"chosen": chosen})
+    shown = chosen or (context["mine"][0].stage.pk if context["mine"] else None)
+    if shown:
+        context |= panel.context(request, _find(shown), "plan") | {"in_inbox": True}
+    return render(request, "portal/inbox.html", context | {"chosen": shown, "is_open": bool(chosen)})
 
 
 @teammate

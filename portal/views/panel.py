@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines import inbox, selectors
-from pipelines.inbox import Question
 from pipelines.models import Stage
-from pipelines.runs.questions import asked_digest, asked_teams, is_paused
+from pipelines.runs.questions import asked_digest, is_paused
 from pipelines.states import Reason, State
 
 from . import plans
@@ -68,15 +67,8 @@ def plan(request: TeamRequest, stage: Stage, seen: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {"plan": stage.plan, "paused": is_paused(stage)}
     found["question"] = stage.progress.get("question")
     if asks(stage):
-        question = inbox.with_blocked([question_of(stage)])[0]
+        question = inbox.with_blocked(inbox.questions_of([stage]))[0]
         found["decision"] = decision(question, request.user, request.actor)
         found["seen"] = plans.seen(stage.plan)
     found["differences"] = plans.differences(seen, stage.plan) if seen else []
     return found
-
-
-def question_of(stage: Stage) -> Question:
-    digests = {stage.pk: asked_digest(stage)}
-    answered = inbox.who_answered(digests).get(stage.pk, set())
-    have = selectors.have_approved([stage]).get(stage.pk, {})
-    return Question(stage, digests[stage.pk], asked_teams(stage), have, frozenset(answered))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -17,6 +19,8 @@ from teams import tokens as own_tokens
 from teams.models import Team
 
 from .base import TeamRequest, number_of, teammate
+
+EXPIRES_SOON = timedelta(days=7)
 
 
 @teammate
@@ -65,7 +69,9 @@ def tokens(request: TeamRequest) -> HttpResponse:
         except own_tokens.TooMany as error:
             form.add_error(None, str(error))
     rows = AuthToken.objects.filter(user=request.user).order_by("-created")
-    context = {"rows": rows, "form": form, "made": made, "now": timezone.now()}
+    now = timezone.now()
+    soon = [row for row in rows if row.expiry and now < row.expiry < now + EXPIRES_SOON]
+    context = {"rows": rows, "form": form, "made": made, "now": now, "soon": soon}
     return render(request, "portal/tokens.html", context)
 
 

@@ -23,31 +23,55 @@ def program(name: str) -> str | None:
     return str(found[-1]) if found else shutil.which(name)
 
 
-@contextlib.contextmanager
-def server() -> Iterator[str]:
-    """The address of an empty database on a server that is gone afterwards. It keeps its data safe as any does."""
-    initdb, postgres = program("initdb"), program("postgres")
-    if initdb is None or postgres is None:
-        raise FileNotFoundError(INSTALL)
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="burger-bench-pg-") as folder:
-        who: dict[str, Any] = {"cwd": folder}
+class Server:
+    """A server with a folder of its own. It keeps its data safe as any does."""
+
+    def __init__(self, folder: str) -> None:
+        self._initdb, self._postgres = program("initdb"), program("postgres")
+        if self._initdb is None or self._postgres is None:
+            raise FileNotFoundError(INSTALL)
+        self._folder, self._port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgres://burger@127.0.0.1:{self._port}/postgres"
+        self._who: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:  # the server refuses to run as root
             shutil.chown(folder, "postgres", "postgres")
-            who |= {"user": "postgres", "group": "postgres", "extra_groups": ()}
-        data = f"{folder}/data"
-        made = [initdb, "-D", data, "-U", "burger", "-A", "trust", "-E", "UTF8", "--no-instructions"]
-        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **who)
-        options = ["-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", folder]
-        log = Path(folder, "log").open("w")  # noqa: SIM115 closed with the server
-        process = subprocess.Popen([postgres, *options], stdout=log, stderr=log, **who)
+            self._who |= {"user": "postgres", "group": "postgres", "extra_groups": ()}
+        made = [self._initdb, "-D", f"{folder}/data", "-U", "burger", "-A", "trust", "-E", "UTF8", "--no-instructions"]
+        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **self._who)
+
+    def start(self) -> None:
+        options = ["-D", f"{self._folder}/data", "-p", str(self._port)]
+        options += ["-c", "listen_addresses=127.0.0.1", "-k", self._folder]
+        log = Path(self._folder, "log")
+        with log.open("a") as said:
+            self._process = subprocess.Popen([str(self._postgres), *options], stdout=said, stderr=said, **self._who)
+        _until_ready(self._port, self._process, log)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(2)  # SIGINT: end the sessions, then stop
+            self._process.wait(30)
+            self._process = None
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Server]:
+    """A server with an empty database, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="burger-bench-pg-") as folder:
+        server = Server(folder)
         try:
-            _until_ready(port, process, Path(folder, "log"))
-            yield f"postgres://burger@127.0.0.1:{port}/postgres"
+            server.start()
+            yield server
         finally:
-            process.send_signal(2)  # SIGINT: end the sessions, then stop
-            process.wait(30)
-            log.close()
+            server.stop()
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """The address of an empty database on a server that is gone afterwards."""
+    with running() as one:
+        yield one.url
 
 
 def _until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

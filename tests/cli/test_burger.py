@@ -48,6 +48,20 @@ def test_lint_needs_no_portal(burger, tmp_path):
     )
 
 
+def test_lint_asks_the_portal_for_its_teams(burger, tmp_path):
+    (tmp_path / "file.yaml").write_text(GOOD.replace("owner: dev", "owner: devs"))
+    unknown = burger("lint", str(tmp_path / "file.yaml"))
+    assert unknown.returncode == 1, unknown.stderr
+    assert '"devs"' in unknown.stdout
+    assert 'did you mean "dev"?' in unknown.stdout
+    named = burger("lint", str(tmp_path / "file.yaml"), "--teams", "devs, ops")
+    assert (named.returncode, named.stderr) == (0, "")
+    for away in ({"BURGER_URL": "http://127.0.0.1:1"}, {"user": "nobody"}):
+        unchecked = burger("lint", str(tmp_path / "file.yaml"), **away)
+        assert unchecked.returncode == 0
+        assert unchecked.stderr == "Teams were not checked: no portal was in reach. Name them with --teams.\n"
+
+
 def test_the_schema_is_printed(burger):
     assert json.loads(burger("schema").stdout)["$schema"].startswith("https://json-schema.org")
 

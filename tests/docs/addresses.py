@@ -35,6 +35,7 @@ DEEDS: dict[str, dict[str, Action]] = {
     "roll-back": {"": Action.ROLL_BACK},
     "start-run": {"": Action.START},
     "new-secret": {"": Action.MANAGE_PIPELINE},
+    "test-engine": {"": Action.TEST_ENGINES},
 }
 OWN = "any member, about their own"
 OWN_PAGES = {"tokens", "revoke-token"}

@@ -34,6 +34,7 @@ SUBJECTS = {
     "stage-action": SHIP,
     "roll-back": Subject(owner="ops"),
     "new-secret": Subject(pipeline_owner="platform"),
+    "test-engine": Subject(),
 }
 # Judged stage by stage: this run has no stage that failed.
 ELSEWHERE = {("run-action", "retry-failed")}

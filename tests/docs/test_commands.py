@@ -22,7 +22,7 @@ from tests.pipelines.helpers import begin
 from .pages import PAGES, README, ROOT, commands, name_of
 
 TOOLS = {"cd", "chmod", "cp", "curl", "git", "kill", "mkdir", "rm", "sudo"}
-TARGETS = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 BURGER = typer.main.get_command(app)
 SNIPPETS = [
     (name_of(page), words)
@@ -42,6 +42,9 @@ def wrong(words: list[str]) -> str:
         return _wrong_burger(rest)
     if program == "python":
         return _wrong_python(rest)
+    if program in ("docker", "kubectl", "sed"):
+        missing = [word for word in rest if word.startswith("docker/") and not (ROOT / word).exists()]
+        return f"{missing[0]} does not exist" if missing else ""
     if program == "pytest":
         missing = [word for word in rest if not word.startswith("-") and not (ROOT / word.split("::")[0]).exists()]
         return f"{missing[0]} does not exist" if missing else ""
@@ -80,7 +83,15 @@ def test_commands_exist(doc):
 
 
 def test_what_is_wrong_is_found():
-    for line in ("make fly", "burger fly", "burger runs --fly", "burger show", "fly", "python manage.py fly"):
+    for line in (
+        "make fly",
+        "burger fly",
+        "burger runs --fly",
+        "burger show",
+        "fly",
+        "kubectl apply -f docker/fly.yaml",
+        "python manage.py fly",
+    ):
         assert wrong(line.split()), line
     assert wrong(["burger", "--as", "petra", "approve", "a/1/b", "--yes"]) == ""
     assert wrong(["burger", "token", "create", "--days", "30"]) == ""

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipelines import runs
-from pipelines.engines.local.intake import read_commit
+from pipelines.engines.local.intake import everybody, read_commit
 from pipelines.executors.source import RefusedInputError
-from pipelines.models import Delivery
+from pipelines.models import Delivery, Run
+from pipelines.runs import Push, receive
+from pipelines.runs.actions import requested_by
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +64,28 @@ def test_author_and_committer_are_both_known(origin, pipeline):
     assert read_commit(pipeline, ref="refs/heads/main", commit=commit).author == (
         "Otto <otto@example.com>, Ann <ann@example.com>"
     )
+
+
+def test_all_who_had_a_hand_in_a_push_are_kept_and_none_of_them_may_approve_it(origin, pipeline, working, cast):
+    commit = origin.commit(("--author", "Otto <otto@example.com>"))
+    push = Push(ref="refs/heads/main", commit=commit, author="Paula <paula@example.com>, pushed by otto",
+                requested_by=cast.olga)  # fmt: skip
+    receive(pipeline, push, provider="git", delivery="1")
+    working()
+    run = Run.objects.get()
+    assert run.author == ("Paula <paula@example.com>, pushed by otto, Otto <otto@example.com>, Ann <ann@example.com>")
+    for person, address in ((cast.ann, "ann@example.com"), (cast.pete, "otto@example.com")):
+        person.email = address
+        assert requested_by(run, person), address
+    assert requested_by(run, cast.olga), "who pushed it"
+
+
+def test_a_long_name_pushes_nobody_out():
+    told = "x" * 280 + " <otto@example.com>"
+    kept = everybody(told, "Ann <ann@example.com>, Otto <otto@example.com>")
+    assert kept == "<otto@example.com>, <ann@example.com>"
+    assert everybody("", "Ann <ann@example.com>") == "Ann <ann@example.com>"
+    assert everybody("Doe, Ann <ANN@example.com>", "Doe, Ann <ann@example.com>") == "Doe, Ann <ANN@example.com>"
 
 
 def test_a_file_that_is_far_too_large_is_not_read(origin, pipeline, monkeypatch):

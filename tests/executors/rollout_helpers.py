@@ -53,6 +53,14 @@ def answer(path):
         return (200 if os.environ.get("HEALTHY", "yes") == "yes" else 500), b"ok"
     if path == "/environ":
         return 200, json.dumps(dict(os.environ)).encode()
+    if path == "/deadly":
+        # Whoever is the first to be asked dies of it, after it has been asked.
+        with open(os.path.join(os.environ["DATA_DIR"], "asked"), "a") as asked:
+            asked.write("x")
+            asked.flush()
+            first = asked.tell() == 1
+        if first:
+            os._exit(9)
     if path == "/slow":
         time.sleep(0.4)
     if path.startswith("/errors/"):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.executors.base import Artifact, PlanError, Workplace
+from pipelines.executors.base import Artifact, Log, PlanError, Unattended, Workplace
 from pipelines.executors.command import CommandExecutor
 
 from .conftest import MARK, eventually, marked, python, read_json
@@ -297,3 +297,29 @@ def test_what_was_not_approved_is_not_run(command: CommandExecutor, stage: Any, 
 def test_bad_settings_are_plan_errors(command: CommandExecutor, stage: Any, with_: Any, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         command.plan(stage("true", **with_))
+
+
+def test_the_end_is_remembered_only_once_what_was_said_is_stored(
+    command: CommandExecutor, stage: Any, workplace: Workplace
+) -> None:
+    """Else whoever takes over from a killed worker would hear how it ended, and nothing of its log."""
+    spec = stage("sh", "-c", "echo all of it")
+    result = workplace.folder("k-1") / "result.json"
+    taken: list[Log] = []
+    for event in command.start(spec, "k-1", Unattended()):
+        if isinstance(event, Log) and event.receipt:
+            event.receipt.keep()
+            taken.append(event)
+        elif isinstance(event, Log):
+            assert (event.text, result.exists()) == ("", False)
+            break  # the worker is killed
+    assert [event.text for event in taken] == ["all of it\n"]
+    events = []
+    for event in command.start(spec, "k-1", Unattended()):
+        events.append(event)
+        if isinstance(event, Log) and event.receipt:
+            event.receipt.keep()
+        elif isinstance(event, Log):
+            [one.receipt.stored() for one in events if isinstance(one, Log) and one.receipt]
+    assert [event.text for event in events if isinstance(event, Log)] == ["all of it\n", ""]
+    assert result.exists()

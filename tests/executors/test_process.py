@@ -393,3 +393,54 @@ def test_discard_forgets(run: Run, folder: Path) -> None:
     process.discard(folder)
     assert process.probe(folder).state == "never_started"
     assert list(run(["true"])) == [Exit(0, "exit code 0", "exited")]
+
+
+def kept(events: Iterator[Log | Exit], wanted: str) -> list[Log]:
+    """Take events as a worker does that will store them later, until the text is there."""
+    taken: list[Log] = []
+    while wanted not in text_of(taken):
+        event = next(events)
+        assert isinstance(event, Log)
+        assert event.receipt is not None
+        event.receipt.keep()
+        taken.append(event)
+    return taken
+
+
+def test_what_was_taken_but_not_stored_is_said_again_to_the_next(run: Run, tmp_path: Path) -> None:
+    """A worker collects output for a moment before it writes it down, and may be killed in that moment."""
+    go_on = tmp_path / "go-on"
+    argv = ["sh", "-c", f"echo one; while [ ! -e {go_on} ]; do sleep 0.02; done; echo two"]
+    first = run(argv)
+    kept(first, "one")
+    go_on.touch()
+    kept(first, "two")
+    first.close()
+    second = run(argv)
+    taken = kept(second, "two")
+    assert text_of(taken) == "one\ntwo\n"
+    for event in taken:
+        event.receipt.stored()
+    second.close()
+    assert text_of(list(run(argv))) == ""
+
+
+def test_masked_output_is_erased_only_once_it_is_stored(run: Run, folder: Path) -> None:
+    masked = {"env": {"TOKEN": "s3cr3t-planted"}, "mask": Masker(["s3cr3t-planted"]).mask}
+    argv = ["sh", "-c", "echo begin $TOKEN"]
+    events = run(argv, **masked)
+    taken = kept(events, "begin ***")
+    assert isinstance(next(events), Exit)
+    assert (folder / "output").stat().st_size > 0
+    taken[-1].receipt.stored()
+    assert (folder / "output").stat().st_size == 0
+    assert list(run(argv, **masked)) == [Exit(0, "exit code 0", "exited")]
+
+
+def test_cutting_off_ends_what_runs_below_a_folder_and_nothing_else(run: Run, folder: Path, mark: str) -> None:
+    next(run(["sh", "-c", "setsid sleep 60 & echo ready; sleep 60"]))
+    assert process.cut_off(folder.parent / "elsewhere") == 0
+    assert process.probe(folder).state == "running"
+    assert process.cut_off(folder.parent) == 1
+    assert process.probe(folder).state == "unknown"
+    assert marked(mark) == []

@@ -168,6 +168,17 @@ def test_what_is_not_ready_gets_nothing_and_that_is_reported():
     assert routes({"old": 100})[0].weights == {"old": 100}
 
 
+def test_browsers_that_come_under_the_portals_host_are_sent_to_the_environments_own():
+    routing = route("staging", state(None), READY, PRIVATE, away=("portal.example", "shop.example"))
+    routers = json.loads(routing.text)["http"]["routers"]
+    away = routers["staging-away"]
+    assert away["rule"].startswith("Host(`portal.example`) && (HeaderRegexp(`User-Agent`")
+    assert away["priority"] == max(one.get("priority", 0) for one in routers.values())
+    for known in (("", "shop.example"), ("portal.example", ""), ("same.example", "same.example")):
+        routing = route("staging", state(None), READY, PRIVATE, away=known)
+        assert "staging-away" not in json.loads(routing.text)["http"]["routers"]
+
+
 def test_without_weights_all_ready_replicas_share_evenly():
     routing, http = routes(None)
     assert children(http) == {"staging-web-old": 2, "staging-web-new": 1}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from pipelines import runs
+from pipelines.engines.local import worker
 from pipelines.engines.local.sweep import sweep
-from pipelines.executors.base import Outcome
-from pipelines.models import Approval, Attempt, Run, Stage
+from pipelines.executors import registry
+from pipelines.executors.base import Log, Outcome, Receipt
+from pipelines.models import Approval, Attempt, Event, Run, Stage
 from pipelines.runs.questions import asked_digest
 from teams.models import AuditEntry
 
@@ -175,6 +179,7 @@ def test_a_plan_that_changed_after_its_approval_is_not_executed(pipeline, workin
     assert (again.state, again.reason_code) == ("waiting", "approval")
     assert again.plan_digest != ship.plan_digest
     assert Approval.objects.get().voided == "the plan has changed"
+    assert (again.attempts_made, again.started_at) == (0, None), "nothing was tried"
     runs.approve(stage=ship.pk, user=cast.olga, digest=again.plan_digest)
     working()
     assert stage(run, "ship").state == "succeeded"
@@ -353,3 +358,67 @@ def test_a_paused_exit_stage_of_a_canceled_run_can_be_answered(pipeline, working
     runs.approve(stage=report.pk, user=cast.pete, digest=asked_digest(report))
     working()
     assert stage(run, "report").state == "succeeded"
+
+
+def test_a_changed_plan_uses_up_none_of_the_tries_that_the_file_allows(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("error", "no route"), Outcome("succeeded"))
+    text = GATED.replace("with:", "retry: {limit: 1, backoff: 1h}, with:") % "ops"
+    run = begin(pipeline, text)
+    working()
+    ship = stage(run, "ship")
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    scripts.facts["ship"] = "otherwise"
+    working()
+    runs.approve(stage=ship.pk, user=cast.olga, digest=stage(run, "ship").plan_digest)
+    working()
+    Stage.objects.filter(pk=ship.pk).update(due_at=timezone.now())
+    working()
+    ended = stage(run, "ship")
+    assert (ended.state, ended.attempts_made) == ("succeeded", 2)
+    numbers = list(Attempt.objects.filter(stage=ship.pk, phase="work").order_by("pk").values_list("number", "state"))
+    assert numbers == [(1, "canceled"), (1, "error"), (2, "succeeded")]
+
+
+@pytest.mark.parametrize(("number", "state"), [(errno.ENOSPC, "canceled"), (errno.EACCES, "error")])
+def test_a_stop_that_a_full_disk_does_not_take_is_tried_again(
+    pipeline, working, cast, scripts, monkeypatch, number, state
+):
+    scripts.ends("ship", Outcome("paused", "half way"))
+    run = begin(pipeline, "stages: [{name: ship, kind: command, owner: ops, with: {command: [x]}}]")
+    working()
+    real, tries = registry.make, []
+
+    def make(kind, workplace):
+        executor = real(kind, workplace)
+
+        def cancel(spec, key):
+            tries.append(key)
+            if len(tries) < 3:
+                raise OSError(number, os.strerror(number))
+
+        executor.cancel = cancel
+        return executor
+
+    monkeypatch.setattr(registry, "make", make)
+    monkeypatch.setattr(worker.time, "sleep", lambda _: None)
+    runs.cancel(run=run.pk, user=cast.olga)
+    working()
+    assert stage(run, "ship").state == state
+    assert len(tries) == (3 if state == "canceled" else 1)
+
+
+def test_output_counts_as_stored_once_it_is_in_the_database(pipeline, working, scripts):
+    """Whoever keeps it for a worker that may die lets go of it then, and not before."""
+    there: list[bool] = []
+
+    def work(spec, control):
+        receipt = Receipt(lambda: there.append(Event.objects.filter(kind="log", data__text="hello\n").exists()))
+        yield Log("hello\n", receipt)
+        assert receipt.kept
+        assert there == []
+        yield Outcome("succeeded")
+
+    scripts.work["build"] = work
+    run = begin(pipeline, "stages: [{name: build, kind: command, owner: dev, with: {command: [x]}}]")
+    working()
+    assert (stage(run, "build").state, there) == ("succeeded", [True])

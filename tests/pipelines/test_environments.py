@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
+from knox.models import AuthToken
+from rich.console import Console
 
 from pipelines import runs
 from pipelines.engines.local.sweep import sweep
 from pipelines.executors.base import Outcome
-from pipelines.models import Environment, Run, Stage
+from pipelines.models import Environment, Event, Release, Run, Stage
+from pipelines.overtaken import taken_back
 from pipelines.runs.questions import asked_digest
+from portal.cli.show import plan_view
 
 from .helpers import begin, stage, states
 
@@ -171,3 +177,105 @@ stages:
     assert (slow.state, slow.superseded_by) == ("canceled", quick)
     assert ("start", "ship") in scripts.calls
     assert scripts.calls.count(("start", "ship")) == 1
+
+
+def test_who_waits_for_a_lock_names_its_present_holder(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("paused", "half way"))
+    first = begin(pipeline, ENVIRONMENT % "queue")
+    working()
+    second, third = begin(pipeline, ENVIRONMENT % "queue"), begin(pipeline, ENVIRONMENT % "queue")
+    before = stage(third, "ship")
+    assert before.reason == f"run #{first.number} is changing production"
+    runs.cancel(run=first.pk, user=cast.olga)
+    working()
+    sweep()
+    working()
+    assert Environment.objects.get().holder == second
+    sweep()
+    now = stage(third, "ship")
+    assert now.reason == f"run #{second.number} is changing production"
+    assert now.since == before.since, "it goes on waiting"
+    assert Event.objects.filter(stage=now.pk).latest("seq").data["reason"] == now.reason
+    last = Event.objects.count()
+    sweep()
+    assert Event.objects.count() == last, "it is said once"
+
+
+@pytest.mark.parametrize("reached", ["waits", "has been there"])
+def test_a_run_is_replaced_even_if_whoever_was_to_end_it_died_after_its_commit(
+    pipeline, working, cast, scripts, reached
+):
+    """Nothing that waits for a commit happens in this test: it runs in one transaction."""
+    scripts.ends("ship", Outcome("paused", "half way"), Outcome("succeeded"))
+    holder = begin(pipeline, ENVIRONMENT % "newest")
+    working()
+    second, third = begin(pipeline, ENVIRONMENT % "newest"), begin(pipeline, ENVIRONMENT % "newest")
+    if reached == "has been there":
+        Stage.objects.filter(run=third).update(state="succeeded", started_at=timezone.now())
+    assert stage(second, "ship").reason_code == "lock"
+    sweep()
+    second.refresh_from_db()
+    assert (second.state, second.superseded_by) == ("canceled", third)
+    holder.refresh_from_db()
+    assert holder.state == "waiting", "who changes the environment finishes"
+
+
+def test_a_newer_run_that_has_not_come_as_far_replaces_nobody(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("paused", "half way"))
+    begin(pipeline, ENVIRONMENT % "newest")
+    working()
+    second, third = begin(pipeline, ENVIRONMENT % "newest"), begin(pipeline, ENVIRONMENT % "newest")
+    Stage.objects.filter(run=third).update(state="pending", reason_code="")
+    sweep()
+    assert stage(second, "ship").reason_code == "lock"
+
+
+GATED = """
+environments: {production: {owner: ops}}
+stages:
+  - {name: ship, kind: command, owner: ops, environment: production, gate: ops, with: {command: [x]}}
+"""
+
+
+def released(run: Run, name: str, *, verified: bool, commit: str = "beef" * 10) -> Release:
+    when = timezone.now() if verified else None
+    environment = Environment.objects.get()
+    return Release.objects.create(environment=environment, name=name, run=run, commit=commit, verified_at=when)
+
+
+def test_who_approves_an_older_run_is_warned_of_what_that_takes_back(pipeline, working, cast, scripts):
+    older, newer = begin(pipeline, GATED), begin(pipeline, GATED)
+    working()
+    asked, digest = stage(older, "ship"), stage(older, "ship").plan_digest
+    assert taken_back([asked]) == {}
+    row = released(newer, "r2", verified=False)
+    assert taken_back([asked]) == {}
+    Release.objects.filter(pk=row.pk).update(verified_at=timezone.now())
+    words = f"Run #{newer.number} (newer, commit beefbee) is verified in production; approving takes it back."
+    assert taken_back([asked, stage(newer, "ship")]) == {asked.pk: words}
+    assert stage(older, "ship").plan_digest == digest
+
+    client, (_, token) = Client(), AuthToken.objects.create(user=cast.olga)
+    client.force_login(cast.olga)
+    page = client.get(f"/runs/demo/{older.number}?stage=ship&tab=plan").content.decode()
+    assert words in page
+    program = Client(headers={"Authorization": f"Bearer {token}"})
+    address = f"/api/runs/demo/{older.number}"
+    assert program.get(f"{address}/stages/ship").json()["warning"] == words
+    assert [one["warning"] for one in program.get(address).json()["stages"]] == [words]
+    told = {one["run"]: one["warning"] for one in program.get("/api/inbox").json()["mine"]}
+    assert told == {f"demo/{older.number}": words, f"demo/{newer.number}": ""}
+    console = Console(file=io.StringIO(), width=300)
+    console.print(plan_view(program.get(f"{address}/stages/ship").json()))
+    assert words in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("back_to", "warned"), [("r1", False), ("r2", True)])
+def test_what_was_rolled_back_from_is_not_taken_back_again(pipeline, working, cast, scripts, back_to, warned):
+    older, newer = begin(pipeline, GATED), begin(pipeline, GATED)
+    working()
+    released(older, "r1", verified=True)
+    released(newer, "r2", verified=True)
+    rollback = Run.objects.create(pipeline=pipeline, number=9, commit="c" * 40, ref="", trigger="rollback")
+    released(rollback, back_to, verified=False)
+    assert bool(taken_back([stage(older, "ship")])) == warned

@@ -11,6 +11,7 @@ from pipelines import runs
 from pipelines.engines.local.claim import Stay, claim
 from pipelines.executors.base import Artifact, Outcome
 from pipelines.models import Attempt, Run
+from pipelines.runs import record
 from pipelines.runs.changes import Changes
 
 from .helpers import begin, stage, states
@@ -33,6 +34,12 @@ stages:
   - {name: b, kind: noop, owner: dev}
   - {name: c, kind: noop, owner: dev}
 """
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_there(monkeypatch):
+    """A machine with other work is slow to begin a transaction, which looks as if somebody had held it up."""
+    monkeypatch.setattr(record, "WAITED", 60.0)
 
 
 def chain(length: int) -> str:

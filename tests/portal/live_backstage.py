@@ -68,6 +68,21 @@ def stage(run: int, name: str) -> int:
     return made.pk
 
 
+def fan(run: int, count: int) -> list[int]:
+    """`count` stages of one matrix behind a first one; the keys of them all."""
+    plain = {"kind": "noop", "owner": "dev", "title": "", "gate": None, "environment": None, "on_exit": False}
+    rows = [plain | {"name": "first", "group": "first", "needs": [], "depends": "", "matrix": {}}]
+    rows += [
+        plain | {"name": f"many/{i}", "group": "many", "needs": ["first"], "depends": "first", "matrix": {"n": str(i)}}
+        for i in range(count)
+    ]
+    made = Stage.objects.bulk_create(
+        Stage(run_id=run, position=i, name=row["name"], kind="noop", owner="dev", definition=row)
+        for i, row in enumerate(rows)
+    )
+    return [stage.pk for stage in made]
+
+
 def move(run: int, stage: int, state: str, code: str = "") -> None:
     with transaction.atomic():
         Stage.objects.filter(pk=stage).update(state=state)
@@ -106,7 +121,7 @@ def end(run: int) -> None:
 
 ACTS: dict[str, Any] = {
     act.__name__: act
-    for act in (migrate, person, sign_out, remove_from_teams, run, stage, move, write, append, stored, end)
+    for act in (migrate, person, sign_out, remove_from_teams, run, stage, fan, move, write, append, stored, end)
 }
 
 if __name__ == "__main__":

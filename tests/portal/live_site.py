@@ -55,7 +55,9 @@ class Backstage:
 
 
 class Site:
-    def __init__(self, home: Path, *, application: str = "portal.asgi:application", port: int = 0) -> None:
+    def __init__(
+        self, home: Path, *, application: str = "portal.asgi:application", port: int = 0, database: str = ""
+    ) -> None:  # fmt: skip
         self.home, self.application = home, application
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -64,6 +66,7 @@ class Site:
         self.env = {**os.environ, "BURGER_HOME": str(home), "PYTHONPATH": str(ROOT), "BURGER_LOG_LEVEL": "WARNING"}
         self.env.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
         self.env.pop("BURGER_DATABASE_URL", None)
+        self.env |= {"BURGER_DATABASE_URL": database} if database else {}
         self.web: subprocess.Popen[bytes] | None = None
         self.backstage = Backstage(self.env)
 

@@ -7,7 +7,7 @@ import pytest
 from pipelines import events, selectors
 from pipelines.executors.base import Change, Plan
 from portal import ansi
-from portal.templatetags.portal import brief, clock, diff_html, person
+from portal.templatetags.portal import brief, clock, diff_html, person, with_code
 from portal.views import plans
 from tests.pipelines.helpers import stage
 
@@ -58,6 +58,19 @@ def test_small_values():
     assert person("Ann Lee <ann@example.com>") == "Ann Lee"
     assert [clock(s) for s in (5, 65, 3700, 200_000)] == ["5 s", "1 min 5 s", "1 h 1 min", "2 d"]
     assert '<span class="diff-add">+&lt;b&gt;\n</span>' in diff_html("+<b>")
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("run `a <b>` for staging", "run <code>a &lt;b&gt;</code> for staging"),
+        ("run `a` and `b`", "run <code>a</code> and <code>b</code>"),
+        ("one ` alone <b>", "one ` alone &lt;b&gt;"),
+        ("none", "none"),
+    ],
+)
+def test_commands_in_a_sentence_look_like_commands(text, html):
+    assert with_code(text) == html
 
 
 @pytest.mark.django_db

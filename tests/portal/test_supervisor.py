@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import socket
+import sys
+import time
 
 import pytest
 
@@ -48,6 +50,43 @@ def test_one_supervisor_for_each_home(monkeypatch, tmp_path):
         with pytest.raises(supervisor.StartError, match=r"runs already.*make down"):
             supervisor.Supervisor().run()
     assert supervisor.running() is None
+
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+
+
+def stubborn(tmp_path) -> supervisor.Supervisor:
+    """A supervisor with a child that does not end by itself."""
+    made = supervisor.Supervisor(children=[supervisor.Child("workers", [sys.executable, "-c", STUBBORN])])
+    log = tmp_path / "workers.log"
+    made.children[0].start(log)
+    deadline = time.monotonic() + 10
+    while not log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return made
+
+
+def test_whoever_stops_it_is_told_at_once_what_is_waited_for_and_how_long(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(supervisor, "LAST_GRACE", 0.4)
+    made = stubborn(tmp_path)
+    made._stop()
+    begun = time.monotonic()
+    made._end_children()
+    assert 0.3 < time.monotonic() - begun < 5
+    said = capfd.readouterr().err
+    assert said.startswith("Stopping. Stages under way have 0.4 s")
+    assert "Ending workers now." in said
+    assert made.children[0].process.poll() is not None
+
+
+def test_who_asks_twice_does_not_wait(tmp_path):
+    assert supervisor.LAST_GRACE <= 3
+    made = stubborn(tmp_path)
+    made._stop()
+    made._stop()
+    begun = time.monotonic()
+    made._end_children()
+    assert time.monotonic() - begun < 2
 
 
 def test_what_is_started_is_argument_lists_of_this_installation():

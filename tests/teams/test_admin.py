@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 
 from teams.models import AuditEntry, Membership, Team, User
@@ -45,6 +47,23 @@ def test_a_person_is_made_changed_and_deleted_without_a_password_in_the_record(a
 def test_the_audit_trail_can_only_be_read_there(admin):
     assert admin.get("/admin/teams/auditentry/").status_code == 200
     assert admin.get("/admin/teams/auditentry/add/").status_code == 403
+
+
+def test_strangers_sign_in_at_the_one_door_and_come_back(client, cast):
+    """Django's own page for that knows no limit on wrong passwords."""
+    cast.root.is_staff = True
+    cast.root.set_password("correct-horse-battery-42")
+    cast.root.save()
+    asked = client.get("/admin/teams/team/", follow=True)
+    assert [unquote(where) for where, _ in asked.redirect_chain] == [
+        "/admin/login/?next=/admin/teams/team/",
+        "/sign-in?next=/admin/teams/team/",
+    ]
+    assert "Django administration" not in asked.content.decode()
+    form = {"username": "root", "password": "correct-horse-battery-42", "next": "/admin/teams/team/"}
+    inside = client.post(asked.redirect_chain[-1][0], form, follow=True)
+    assert (inside.status_code, inside.redirect_chain) == (200, [("/admin/teams/team/", 302)])
+    assert "Select team to change" in inside.content.decode()
 
 
 def test_nobody_else_comes_in(client, cast):

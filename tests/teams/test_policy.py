@@ -58,7 +58,12 @@ def test_who_pushed_does_not_approve_unless_the_gate_says_so():
 def test_an_administrator_runs_the_place_but_does_not_speak_for_teams():
     admin = Actor(username="root", is_admin=True)
     allowed = {action for action in Action if can(admin, action, OPS_STAGE)}
-    assert allowed == {Action.VIEW, Action.MANAGE_PIPELINE, Action.MANAGE_TEAM}
+    assert allowed == {Action.VIEW, Action.MANAGE_PIPELINE, Action.MANAGE_TEAM, Action.TEST_ENGINES}
+
+
+def test_engines_are_tested_by_whoever_works_in_a_team():
+    assert can(person("dev"), Action.TEST_ENGINES)
+    assert not can(person("dev", Role.VIEWER), Action.TEST_ENGINES)
 
 
 def test_a_freeze_is_overridden_by_a_lead_of_the_environments_owner():

@@ -216,6 +216,12 @@ class Installation:
         """What the stages of a run wrote down, one line for each time that one of them began."""
         return [stage for stage, _ in self.began(run)]
 
+    def log_of(self, run: int, stage: str) -> str:
+        pieces = self.rows(
+            "SELECT e.data FROM pipelines_event e JOIN pipelines_stage s ON s.id = e.stage_id "
+            "WHERE e.run_id = ? AND s.name = ? AND e.kind = 'log' ORDER BY e.seq", run, stage)  # fmt: skip
+        return "".join(json.loads(data)["text"] for (data,) in pieces)
+
     def began(self, run: int) -> list[tuple[str, int]]:
         """The same with the process id of each."""
         keys = dict(self.rows(

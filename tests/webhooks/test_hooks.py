@@ -66,6 +66,31 @@ def test_a_captured_message_under_another_id_is_no_new_push(provider, secret):
     assert Delivery.objects.count() == 1
 
 
+@pytest.mark.parametrize(("captured", "elsewhere"), [("github", "gitea"), ("gitea", "github")])
+def test_a_captured_message_at_another_providers_address_is_no_new_push(captured, elsewhere, secret):
+    """Both sign the body alone: what one of them sent has a signature that is right for the other, too."""
+    message = MAKERS[captured](secret)
+    first = send(message)
+    theirs = signature(secret, message.body)
+    headers = {
+        "github": {"X-GitHub-Event": "push", "X-GitHub-Delivery": "new", "X-Hub-Signature-256": f"sha256={theirs}"},
+        "gitea": {"X-Gitea-Event": "push", "X-Gitea-Delivery": "new", "X-Gitea-Signature": theirs},
+    }[elsewhere]
+    again = send(Message(elsewhere, message.body, headers))
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert Delivery.objects.count() == 1
+
+
+@pytest.mark.parametrize("elsewhere", ["github", "gitea"])
+def test_what_plain_git_signed_means_nothing_elsewhere(elsewhere, secret):
+    """It signs the time before the body, and both together are no message of the others."""
+    message = MAKERS["git"](secret)
+    body = message.headers["X-Burger-Timestamp"].encode() + b"." + message.body
+    answer = send(MAKERS[elsewhere](secret, body=body))
+    assert answer.status_code == 400, answer.content
+    assert not Delivery.objects.exists()
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_tag_is_a_push_and_a_deletion_is_nothing(provider, secret):
     tag = {"event": "Tag Push Hook"} if provider == "gitlab" else {}
@@ -82,6 +107,16 @@ def test_other_events_are_taken_note_of_and_start_nothing(provider, event, secre
     answer = send(MAKERS[provider](secret, event=event))
     assert (answer.status_code, answer.json()["detail"]) == (202, "Only pushes start runs.")
     assert not Delivery.objects.exists()
+
+
+def test_plain_git_says_who_pushed_whatever_the_commit_claims(secret, cast):
+    send(MAKERS["git"](secret, pusher="olga"))
+    row = Delivery.objects.get()
+    assert row.requested_by == cast.olga
+    assert row.author == f"Ann <ann@example.com>, pushed by olga <{cast.olga.email}>"
+    send(MAKERS["git"](secret, delivery="another-one", pusher="jenkins"))
+    row = Delivery.objects.latest("pk")
+    assert (row.requested_by, row.author) == (None, "Ann <ann@example.com>, pushed by jenkins")
 
 
 def test_github_pings(secret):

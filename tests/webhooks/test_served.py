@@ -100,13 +100,17 @@ def test_a_body_that_never_ends_holds_up_nobody_else(site):
         assert time.monotonic() - begun < 5
 
 
-def test_a_real_push_with_the_installed_hook_becomes_a_run(site):
+def test_a_real_push_with_the_installed_hook_becomes_a_run(site, monkeypatch):
+    git(site.repository, "config", "burger.o.lga@server.username", "olga")
+    monkeypatch.setenv("GL_USERNAME", "o.lga@server")
     hook = install_hook(site.repository, url=f"{site.url}/hooks/git/demo", secret=site.secret)
     assert (site.repository / "burger-secret").stat().st_mode & 0o077 == 0
     assert site.secret not in hook.read_text()
     commit = site.commit("A push with a hook")
     found = eventually(lambda: [run for run in site.get("runs")["results"] if run["commit"] == commit])
-    assert (found[0]["subject"], found[0]["author"]) == ("A push with a hook", "Dora <dora@example.com>")
+    assert found[0]["subject"] == "A push with a hook"
+    assert found[0]["author"].startswith("Dora <dora@example.com>, pushed by olga")
+    assert found[0]["requested_by"] == "olga"
     git(site.home / "checkout", "push", "--quiet", "origin", "HEAD:refs/heads/short-lived")
     git(site.home / "checkout", "push", "--quiet", "origin", ":short-lived")
 

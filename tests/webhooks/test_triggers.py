@@ -73,6 +73,31 @@ def test_new_commits_branches_and_tags_are_announced_once(pipeline, repository, 
     assert triggers.look(pipeline.pk) == 0
 
 
+def test_a_branch_that_goes_back_and_forth_is_announced_each_time(pipeline, repository, checkout):
+    first = git(checkout, "rev-parse", "HEAD")
+    triggers.look(pipeline.pk)
+    second = commit_and_push(checkout)
+    assert triggers.look(pipeline.pk) == 1
+    for commit in (first, second, first, second):
+        before = Pipeline.objects.get(pk=pipeline.pk).heads
+        git(checkout, "push", "--quiet", "--force", "origin", f"{commit}:main")
+        assert triggers.look(pipeline.pk) == 1, "it moved"
+        assert triggers.look(pipeline.pk) == 0
+        Pipeline.objects.update(heads=before)
+        assert triggers.look(pipeline.pk) == 0, "the same move, seen again"
+    told = Delivery.objects.filter(ref="refs/heads/main").order_by("pk").values_list("commit", flat=True)
+    assert list(told) == [first, second, first, second, first, second]
+
+
+def test_a_branch_with_a_long_name_is_followed(pipeline, repository, checkout):
+    triggers.look(pipeline.pk)
+    name = "f#" + "x" * 190
+    for _ in range(2):
+        commit_and_push(checkout, f"HEAD:{name}")
+        assert triggers.look(pipeline.pk) == 1
+    assert Delivery.objects.filter(ref=f"refs/heads/{name}").count() == 2
+
+
 def test_a_polled_commit_becomes_a_run(pipeline, repository, checkout, working):
     triggers.look(pipeline.pk)
     working()

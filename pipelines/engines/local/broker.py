@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 
 from pipelines import doorbell
+from pipelines.outages import is_outage
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,9 @@ class WakeUpBroker(ORM):
             self._bell = doorbell.Bell(doorbell.WORK)
         try:
             return self._take(self._bell)
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
+            if not is_outage(error):
+                raise
             # Raised, it would end this process, and keep it away for longer than most outages last.
             log.warning("The queue cannot be read, trying again in %s s: %s", AFTER_A_FAILURE, error)
             connections.close_all()

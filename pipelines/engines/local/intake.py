@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from pipelines.executors.mirror import Mirror
 from pipelines.executors.source import RefusedInputError, check_address, check_commit, check_ref
 from pipelines.models import Delivery, Pipeline
 from pipelines.runs.push import as_push
+from pipelines.runs.start import TEXT_LIMIT
 
 HOLD = timedelta(seconds=60)  # how long one worker may take for one push
 TRIES = 5
@@ -92,9 +94,8 @@ def _close(row: Delivery, *, note: str) -> None:
 
 def _start(row: Delivery, commit: Commit) -> None:
     """The run and the end of the delivery in one transaction, so that neither is ever there without the other."""
-    push = replace(
-        as_push(row), commit=commit.name, subject=row.subject or commit.subject, author=row.author or commit.author
-    )
+    author = everybody(row.author, commit.author)
+    push = replace(as_push(row), commit=commit.name, subject=row.subject or commit.subject, author=author)
     with transaction.atomic():
         fresh = Delivery.objects.select_for_update().get(pk=row.pk)
         if not fresh.open:
@@ -165,6 +166,19 @@ def _author(name: str, address: str, committer: str, its_address: str) -> str:
     if its_address.lower() != address.lower():
         people[f"{committer[:40]} <{its_address[:100]}>"] = None
     return ", ".join(people)
+
+
+def everybody(told: str, found: str) -> str:
+    """Whom the provider named, and of the commit's own people those whom it did not: any of them may have asked for it,
+    and none of them may approve it."""
+    named = told.lower()
+    more = [one for one in re.findall(r"[^<>]+<[^<>]*>", found) if one[one.index("<") :].lower() not in named]
+    people = ", ".join([*([told] if told else []), *(one.strip(", ") for one in more)]) or found
+    if len(people) <= TEXT_LIMIT:
+        return people
+    # A long name must not push anybody's address out of what is kept.
+    addresses = dict.fromkeys(re.findall(r"<([^<>]*)>", people))
+    return ", ".join(f"<{address[:90]}>" for address in addresses)
 
 
 def _definition(mirror: Mirror, blob: str) -> tuple[bytes | None, str]:

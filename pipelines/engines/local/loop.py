@@ -16,12 +16,14 @@ from django.db import connections
 from django.utils import timezone
 
 from pipelines import triggers
+from pipelines.engines import environments
 
-from . import sweep
+from . import sweep, trim
 
 log = logging.getLogger(__name__)
 
 ROUND = 1.0  # seconds
+RETIRE = 60.0  # seconds between two looks at what clusters keep beside a release
 AFTER_A_RESTART = 10.0  # seconds in which the workers are not judged again
 
 
@@ -30,6 +32,9 @@ class Loop:
         self._stop = threading.Event()
         self._judge_after = time.monotonic() + AFTER_A_RESTART
         self._last_good_round = self._trust_silence_after = 0.0
+        self._trims = trim.Turns()
+        self._retiring: threading.Thread | None = None
+        self._retire_after = time.monotonic() + RETIRE
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,12 +50,22 @@ class Loop:
             now = timezone.now()
             triggers.poll(now)
             triggers.schedule(now)
+            self._trims.take(now)
+            self._retire()
             if time.monotonic() > self._judge_after and sweep.is_stalled():
                 self._judge_after = time.monotonic() + AFTER_A_RESTART
                 restart_workers()
         except Exception:
             log.exception("This round of the sweeper failed; the next one comes in %s s", ROUND)
             connections.close_all()
+
+    def _retire(self) -> None:
+        """On a thread of its own: a cluster may take its time to answer, or not answer."""
+        if time.monotonic() < self._retire_after or (self._retiring and self._retiring.is_alive()):
+            return
+        self._retire_after = time.monotonic() + RETIRE
+        self._retiring = threading.Thread(target=_retire, name="retire", daemon=True)
+        self._retiring.start()
 
     def _can_judge_silence(self) -> bool:
         """While this process could not look, because the database was away, the machine slept or nobody ran it, the
@@ -61,8 +76,16 @@ class Loop:
         return time.monotonic() > self._trust_silence_after
 
 
+def _retire() -> None:
+    try:
+        for gone in environments.retire():
+            log.info("Taken away, since its time is over: %s", gone)
+    except (OSError, ValueError) as error:
+        log.warning("What clusters keep beside their releases could not be looked at: %s", error)
+
+
 def _pid_file() -> Path:
-    folder = Path(settings.HOME) / "run"
+    folder = Path(settings.RUN_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "workers.pid"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.executors.base import Artifact, StageSpec
-from pipelines.models import Environment, Stage
+from pipelines.models import Environment, Release, Stage
 from pipelines.snapshots import ancestors, graph_of
 from pipelines.states import State
 
@@ -31,6 +31,7 @@ def spec_of(claimed: Claimed) -> StageSpec:
         timeout=definition.get("timeout"),
         resumes=stage.resumes,
         approved_digest=stage.plan_digest if stage.gated and claimed.phase == "work" else None,
+        released=_released(stage) if stage.kind == "build" else None,
     )
 
 
@@ -39,6 +40,14 @@ def _environment_owner(stage: Stage) -> str | None:
         return None
     found = Environment.objects.filter(pipeline=stage.run.pipeline_id, name=stage.environment)
     return found.values_list("owner", flat=True).first()
+
+
+def _released(stage: Stage) -> Artifact | None:
+    """What the stage of this name made for the pipeline's last release that has one."""
+    releases = Release.objects.filter(environment__pipeline=stage.run.pipeline_id, run__isnull=False)
+    last = releases.order_by("-id").values_list("run", flat=True).first()
+    made = Stage.objects.filter(run=last, name=stage.name).values_list("artifacts", flat=True).first() if last else None
+    return next((Artifact(**artifact) for artifact in made or () if artifact["name"] == stage.name), None)
 
 
 def _artifacts(claimed: Claimed) -> dict[str, Artifact]:

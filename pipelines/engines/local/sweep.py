@@ -11,9 +11,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from pipelines import runs, wake
-from pipelines.models import Attempt, Beat, Delivery, Environment, Stage
-from pipelines.runs.advance import advance_locked, lock, make_way, wake_next
+from pipelines.models import Attempt, Beat, Delivery, Environment, Run, Stage
+from pipelines.runs.advance import advance_locked, lock, make_way, supersede, wake_next
 from pipelines.runs.changes import Changes
+from pipelines.snapshots import held_by
 from pipelines.states import ENDED, Reason, State
 
 from .identity import is_dead
@@ -32,7 +33,7 @@ def sweep(*, judge_silence: bool = True) -> None:
     """
     now = timezone.now()
     for part in (_dead_workers, *((_silent_workers,) if judge_silence else ()), _dropped_pushes, _due_stages,
-                 _free_locks, _deadlocks, _forgotten):  # fmt: skip
+                 _free_locks, _held_locks, _deadlocks, _superseded, _forgotten):  # fmt: skip
         try:
             part(now)
         except Exception:
@@ -70,6 +71,43 @@ def _free_locks(now: datetime) -> None:
     for pipeline, name in waiting.values_list("run__pipeline", "environment").distinct():
         if Environment.objects.filter(pipeline=pipeline, name=name, holder=None).exists():
             wake_next(pipeline, name)
+
+
+def _held_locks(now: datetime) -> None:
+    """Stages that wait for a lock and name somebody who has given it to another run since."""
+    waiting = Stage.objects.filter(state=State.WAITING, reason_code=Reason.LOCK).order_by("run__number")
+    found = list(waiting.values_list("run", "run__pipeline", "environment", "reason"))
+    if not found:
+        return
+    held = Environment.objects.exclude(holder=None).values_list("pipeline", "name", "holder", "holder__number")
+    holders = {(pipeline, name): (run, held_by(number, name)) for pipeline, name, run, number in held}
+    for run, pipeline, name, words in found:
+        holder, present = holders.get((pipeline, name), (run, ""))
+        if holder != run and words != present:
+            runs.advance(run)
+
+
+def _superseded(now: datetime) -> None:
+    """Runs that a newer one has replaced, although whoever was to end them died before it could."""
+    newest = Environment.objects.filter(concurrency="newest").values_list("pipeline", "name", "holder")
+    waiting = Stage.objects.filter(state=State.WAITING, run__stopping="").exclude(environment="").order_by()
+    waits: dict[tuple[int, str], dict[int, int]] = {}
+    for pipeline, name, run, number in waiting.values_list(
+        "run__pipeline", "environment", "run", "run__number"
+    ).distinct():
+        waits.setdefault((pipeline, name), {})[run] = number
+    for pipeline, name, holder in newest if waits else ():
+        older = {run: number for run, number in waits.get((pipeline, name), {}).items() if run != holder}
+        if older and (newer := _newest_in(pipeline, name, min(older.values()))):
+            for run in (run for run, number in older.items() if number < newer.number):
+                supersede(run, by=newer)
+
+
+def _newest_in(pipeline: int, environment: str, number: int) -> Run | None:
+    """The newest run after `number` that has come as far as this environment."""
+    there = Stage.objects.filter(run__pipeline=pipeline, run__number__gt=number, environment=environment)
+    reached = there.filter(Q(state=State.WAITING) | Q(started_at__isnull=False))
+    return Run.objects.filter(pk__in=reached.values("run")).order_by("-number").first()
 
 
 def _lose(pk: int, fence: int, claims: int, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -11,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
 from pipelines import runs, wake
 from pipelines.executors import base, registry
 from pipelines.models import Attempt
+from pipelines.outages import is_outage
 from pipelines.runs.record import unknowable
 
 from .claim import Claimed, Stay
@@ -28,6 +30,8 @@ T = TypeVar("T")
 FLUSH = 0.15  # seconds that output may wait for more
 FLUSH_SIZE = 32_768  # characters
 OVERTIME = 5.0  # seconds
+# What a disk says that has no room, or takes nothing for another reason that passes.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 LOOK = 0.5  # seconds between looks at what people want of a running stage
 
 
@@ -56,7 +60,7 @@ def _carry_out(claimed: Claimed, watch: Watch) -> None:
     spec = persistently(lambda: spec_of(claimed))
     executor = registry.make(spec.kind, registry.workplace())
     if claimed.stage.stop_requested:
-        executor.cancel(spec, claimed.key)
+        _stop(executor, spec, claimed.key, watch)
         return watch.outcome(base.Outcome("canceled", "stopped"))
     if claimed.phase == Attempt.Phase.PLAN:
         return _plan(claimed, executor, spec)
@@ -65,7 +69,7 @@ def _carry_out(claimed: Claimed, watch: Watch) -> None:
         if found.state == "unknown":
             return persistently(lambda: unknowable(claimed.attempt, claimed.fence, found.reason))
         watch.log(base.Log(f"[contact was lost; the work is {found.state.replace('_', ' ')}]\n"))
-    _end_what_was_given_up(claimed, executor, spec)
+    _end_what_was_given_up(claimed, executor, spec, watch)
     watch.limit(spec.timeout)
     for item in executor.start(spec, claimed.key, watch):
         if isinstance(item, base.Outcome):
@@ -74,12 +78,27 @@ def _carry_out(claimed: Claimed, watch: Watch) -> None:
     return watch.outcome(base.Outcome("error", f"the executor {spec.kind} ended without saying how"))
 
 
-def _end_what_was_given_up(claimed: Claimed, executor: base.Executor, spec: base.StageSpec) -> None:
+def _stop(executor: base.Executor, spec: base.StageSpec, key: str, watch: Watch) -> None:
+    """Stop work, however long the disk refuses to take the word for it: it would go on beside what comes next."""
+    delay = 0.2
+    while True:
+        try:
+            return executor.cancel(spec, key)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            log.warning("%s cannot be stopped yet, trying again in %.1f s: %s", key, delay, error)
+            watch.stopping()  # raises once another worker has the attempt
+            time.sleep(delay)
+            delay = min(5.0, delay * 2)
+
+
+def _end_what_was_given_up(claimed: Claimed, executor: base.Executor, spec: base.StageSpec, watch: Watch) -> None:
     """Work outlives its worker: what an earlier attempt began, that nobody saw end, must not go on beside this one."""
     if claimed.number > 1:
         given_up = Attempt.objects.filter(stage=claimed.stage.pk, open=False, data__given_up=True)
         for key in persistently(lambda: list(given_up.values_list("key", flat=True))):
-            executor.cancel(spec, key)
+            _stop(executor, spec, key, watch)
 
 
 def _plan(claimed: Claimed, executor: base.Executor, spec: base.StageSpec) -> None:
@@ -97,7 +116,9 @@ def persistently(report: Callable[[], T]) -> T:
     while True:
         try:
             return report()
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
+            if not is_outage(error):
+                raise
             log.warning("The database cannot be written, trying again in %.1f s: %s", delay, error)
             connections.close_all()
             time.sleep(delay)
@@ -117,6 +138,7 @@ class Watch:
         self._timeout = 0.0
         self._deadline: datetime | None = None
         self._text: list[str] = []
+        self._receipts: list[base.Receipt] = []
         self._size = 0
         self._guard = threading.Lock()
         self._writing = threading.Lock()
@@ -148,39 +170,49 @@ class Watch:
     # What the worker reports.
 
     def log(self, item: base.Log) -> None:
+        if not item.text:
+            return self.flush()
         with self._guard:
             self._text.append(item.text)
             self._size += len(item.text)
-        if self._size > FLUSH_SIZE:
-            self.flush()
+            if item.receipt:
+                item.receipt.keep()
+                self._receipts.append(item.receipt)
+        return self.flush() if self._size > FLUSH_SIZE else None
 
     def flush(self) -> None:
         """Write what has been collected. Once it returns, nothing is on its way on the other thread either: output
         that came after the outcome would be refused."""
         with self._writing:
-            text = self._collected()
+            text, receipts = self._collected()
             if text:
                 persistently(lambda: runs.wrote(self.claimed.attempt, self.claimed.fence, text))
+            for receipt in receipts:
+                receipt.stored()
 
     def try_to_flush(self) -> None:
         """The same from the other thread, which must hold nothing up: what cannot be written now is kept."""
         if not self._text or not self._writing.acquire(blocking=False):
             return
-        text = self._collected()
+        text, receipts = self._collected()
         try:
             runs.wrote(self.claimed.attempt, self.claimed.fence, text)
-        except (OperationalError, InterfaceError):
+            for receipt in receipts:
+                receipt.stored()
+        except (DatabaseError, InterfaceError):
             with self._guard:
                 self._text.insert(0, text)
+                self._receipts[:0] = receipts
                 self._size += len(text)
             raise
         finally:
             self._writing.release()
 
-    def _collected(self) -> str:
+    def _collected(self) -> tuple[str, list[base.Receipt]]:
         with self._guard:
             text, self._text, self._size = "".join(self._text), [], 0
-        return text
+            receipts, self._receipts = self._receipts, []
+        return text, receipts
 
     def progress(self, item: base.Progress) -> None:
         self.flush()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.executors.ansible import objects
 from pipelines.executors.base import Change
 
 LONGEST_DIFF = 64 * 1024
@@ -39,12 +40,23 @@ def changes_of(task: int, host: str, title: str, result: Mapping[str, Any]) -> l
     """The changes in one result of one task on one host."""
     results = result.get("results")
     if not results or "censored" in result:
-        return [Found(task, host, 0, _change(f"{host}: {title}", result))]
-    return [
-        Found(task, host, number, _change(f"{host}: {title} ({_label(item)})", item))
-        for number, item in enumerate(results)
-        if item.get("changed") or "censored" in item
-    ]
+        changes = _changes(f"{host}: {title}", result)
+    else:
+        changes = [
+            change
+            for item in results
+            if item.get("changed") or "censored" in item
+            for change in _changes(f"{host}: {title} ({_label(item)})", item)
+        ]
+    return [Found(task, host, number, change) for number, change in enumerate(changes)]
+
+
+def _changes(title: str, result: Mapping[str, Any]) -> list[Change]:
+    """One change, or one for each object of a cluster."""
+    found = None if "censored" in result else objects.changes_of(title, result)
+    if found is None:
+        return [_change(title, result)]
+    return [replace(change, diff=_bounded(change.diff)) for change in found]
 
 
 def _label(item: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pipelines.executors import process
+from pipelines.executors.ansible import places
 from pipelines.executors.ansible.changes import ordered
 from pipelines.executors.ansible.order import Order
 from pipelines.executors.ansible.report import Report
@@ -42,6 +43,8 @@ class AnsibleExecutor:
     def plan(self, spec: StageSpec) -> Plan:
         """The playbook in check mode. Its tasks are carried out by Ansible's rules for `--check --diff`."""
         order = Order.of(spec)
+        if silent := places.away(self._spots(spec, order)):
+            raise PlanError(f"{_silent(silent)} What would change there cannot be found out.")
         with temporary(self.workplace.home) as folder:
             bench = Workbench(self.workplace, spec, order, folder)
             report = _checked(bench)
@@ -64,6 +67,9 @@ class AnsibleExecutor:
 
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
         attempt = Attempt(self.workplace.folder(key), control)
+        if not self._begun(attempt) and (silent := self._silent(spec)):
+            yield Outcome("engine", f"{silent} Nothing was done.")
+            return
         retry = spec.with_.get("_retry") or {}
         checked = spec
         if spec.approved_digest and retry.get("applied") == spec.approved_digest:
@@ -79,6 +85,22 @@ class AnsibleExecutor:
         attempt.cancel()
         clean(attempt.folder)
 
+    def _begun(self, attempt: Attempt) -> bool:
+        """Whether there is something to join, to end or to tell again, for which no cluster has to be there."""
+        return attempt.begun() or attempt.stopping() or attempt.probe(repeatable=False).state != "never_started"
+
+    def _silent(self, spec: StageSpec) -> str:
+        try:
+            silent = places.away(self._spots(spec, Order.of(spec)))
+        except PlanError:
+            return ""  # said again, and handled, where the work begins
+        return _silent(silent) if silent else ""
+
+    def _spots(self, spec: StageSpec, order: Order) -> places.Spots:
+        """The places that it is about: those that a retry is limited to, else all."""
+        spots = places.spots_of(self.workplace.home, spec.environment)
+        return tuple(spot for spot in spots if not order.retry_hosts or spot.name in order.retry_hosts)
+
     def _play(self, spec: StageSpec, attempt: Attempt) -> Iterator[Yielded]:
         bench = Workbench(self.workplace, spec, Order.of(spec), attempt.folder)
         stream = Stream(bench.events, attempt.folder / "cursor")
@@ -90,18 +112,21 @@ class AnsibleExecutor:
         clean(attempt.folder)
         if not isinstance(end, process.Exit):
             raise TypeError("process.run ended without an Exit.")
+        lost = {failure.host for failure in stream.report.failures}
+        stream.report.lose(places.away(spot for spot in bench.spots if spot.name in lost))
         yield _outcome(spec, bench, end, stream.report)
 
 
 def _said(event: Log | process.Exit) -> Iterator[Log]:
     """What the child says besides waking us: the trace of an error of its own."""
     if isinstance(event, Log) and (text := re.sub(f"{WAKE_UP}\n?", "", event.text)):
-        yield Log(text)
+        yield Log(text, event.receipt)
 
 
 def _news(stream: Stream) -> Iterator[Log | Progress]:
-    for text, report in stream.read():
-        yield Log(text)
+    for log in stream.read():
+        yield log
+        report = stream.report
         yield Progress(report.task_name, done=report.task, data={"hosts": report.counts})
 
 
@@ -128,7 +153,7 @@ def _checked(bench: Workbench) -> Report:
 
 
 def _outcome(spec: StageSpec, bench: Workbench, end: process.Exit, report: Report) -> Outcome:
-    data = {"hosts": report.counts, "exit_code": end.code}
+    data = {"hosts": report.counts, "exit_code": end.code, "warnings": report.warnings}
     hint: dict[str, Any] = {"applied": spec.approved_digest} if spec.approved_digest else {}
     if end.how != "exited":
         state = {"canceled": "canceled", "lost": "error"}.get(end.how, "failed")
@@ -147,6 +172,12 @@ def _outcome(spec: StageSpec, bench: Workbench, end: process.Exit, report: Repor
     if end.code:
         return Outcome("failed", f"Ansible ended with {end.reason}. {_relative(report.error, bench)}".strip(), data)
     return Outcome("succeeded", _total(report), data)
+
+
+def _silent(silent: dict[str, str]) -> str:
+    """Which places do not answer, and what each of their clusters is like."""
+    why = " ".join(dict.fromkeys(silent.values()))
+    return f"Unreachable: {', '.join(sorted(silent))}. {why}"
 
 
 def _problems(report: Report) -> str:
@@ -172,7 +203,7 @@ def _plays(playbook: Path) -> float:
 
 
 def _no_host(bench: Workbench) -> str:
-    limit = f" within the limit {bench.order.hosts!r}" if bench.order.hosts else ""
+    limit = f" within the limit {bench.limit!r}" if bench.limit else ""
     return f"found no host to work on in {bench.order.inventory}{limit}. Compare its `hosts` with the inventory."
 
 
@@ -180,7 +211,8 @@ def _total(report: Report) -> str:
     changed = sum(counts["changed"] for counts in report.counts.values())
     hosts = len(report.counts)
     done = f"{changed} change{'s' * (changed != 1)}" if changed else "nothing to change"
-    return f"{done} on {hosts} host{'s' * (hosts != 1)}"
+    said = "".join(f". Warning: {host}: {text}" for host, text in sorted(report.warnings.items()))
+    return f"{done} on {hosts} host{'s' * (hosts != 1)}{said}"
 
 
 def _summary(order: Order, count: int, environment: str | None) -> str:

@@ -31,7 +31,8 @@ class Failure:
 
 
 class Report:
-    """`counts` has one entry per host, counted as Ansible does; `task` is the number of the last task."""
+    """`counts` has one entry per host, counted as Ansible does; `task` is the number of the last task; `warnings`
+    is what the playbook said of a host for people to know, by `set_stats` of `burger_warnings`."""
 
     def __init__(self) -> None:
         self.counts: dict[str, dict[str, int]] = {}
@@ -40,6 +41,7 @@ class Report:
         self.plays = 0
         self.failures: list[Failure] = []
         self.unreachable: dict[str, str] = {}
+        self.warnings: dict[str, str] = {}
         self.found: list[Found] = []
         self.messages: list[str] = []
         self.finished = False
@@ -74,6 +76,8 @@ class Report:
         self.counts = {
             host: {ours: (data.get(theirs) or {}).get(host, 0) for theirs, ours in _STATS.items()} for host in hosts
         }
+        said = (data.get("artifact_data") or {}).get("burger_warnings") or {}
+        self.warnings = {str(host): str(text) for host, text in said.items()} if isinstance(said, Mapping) else {}
         # A failure that a `rescue` made good is none.
         self.failures = [failure for failure in self.failures if self.counts[failure.host]["failed"]]
         return "".join(f"{host}: {_counted(self.counts[host])}\n" for host in hosts)
@@ -115,6 +119,14 @@ class Report:
         return f"{text}\n" if text else ""
 
     _warning = _deprecated = _error = _verbose
+
+    def lose(self, away: Mapping[str, str]) -> None:
+        """Of these hosts it is known by now that they do not answer: what failed there is no failure of the work."""
+        self.failures = [failure for failure in self.failures if failure.host not in away]
+        for host, why in away.items():
+            self.unreachable[host] = why
+            if (counts := self.counts.get(host)) and counts["failed"]:
+                counts["unreachable"], counts["failed"] = counts["unreachable"] + counts["failed"], 0
 
     def _count(self, data: Mapping[str, Any], what: str) -> None:
         host = self.counts.setdefault(str(data.get("host")), dict.fromkeys(COUNTS, 0))

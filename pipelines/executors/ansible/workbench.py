@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.executors import process
+from pipelines.executors.ansible import foreseen, places
 from pipelines.executors.ansible.order import Order
 from pipelines.executors.attempt import environment
 from pipelines.executors.base import Control, Log, PlanError, StageSpec, Workplace
@@ -25,12 +26,15 @@ from pipelines.executors.store import Store
 PROJECT = Path(__file__).resolve().parents[3]
 DEFAULT_TIMEOUT = 1800.0
 OUTPUT_LIMIT = 8 * 2**20
+# How a pod finds the API of the cluster that it is in.
+_IN_CLUSTER = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
     variables: dict[str, str]
     vault_password: str
+    digests: dict[str, str]
 
     @classmethod
     def of(cls, home: Path, team: str, order: Order) -> Secrets:
@@ -40,7 +44,7 @@ class Secrets:
             vault = resolve(home, team, order.vault_password) if order.vault_password else ""
         except SecretError as error:
             raise PlanError(str(error)) from None
-        return cls(found, vault)
+        return cls(found, vault, foreseen.digests(home, team, found))
 
     @property
     def values(self) -> list[str]:
@@ -54,10 +58,13 @@ class Workbench:
         self.workplace, self.spec, self.order, self.folder = workplace, spec, order, folder
         self.secrets = Secrets.of(workplace.home, spec.owner, order)
         self.masker = Masker(self.secrets.values)
+        self.spots = places.spots_of(workplace.home, spec.environment)
         self.tree = Store(workplace.home).unpacked(order.workspace.digest)
         self.playbook = self._inside("playbook", order.playbook)
         self.inventory = self._inside("inventory", order.inventory)
         self.events = folder / "events.jsonl"
+        if self.spots:
+            places.check_collection(self.playbook.parent)
 
     def _inside(self, key: str, path: str) -> Path:
         found = self.tree / path
@@ -78,10 +85,21 @@ class Workbench:
     def private(self) -> Path:
         return self.folder / "runner"
 
+    @property
+    def limit(self) -> str:
+        """An environment on clusters leaves the machines of the repository's inventory alone, unless told otherwise."""
+        return self.order.hosts or (places.GROUP if self.spots else "")
+
     def run(self, control: Control, *, check: bool) -> Iterator[Log | Exit]:
         """Start the playbook, or join it; yields what the child says: `WAKE_UP` for each new event."""
         self.private.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._no_settings.touch()
+        inventories = [str(self.inventory)]
+        if self.spots:
+            # The last one wins: no file of the repository says where a place is.
+            own = self.private / "places.json"
+            own.write_text(json.dumps(places.inventory(self.spots)))
+            inventories.append(str(own))
         yield from process.run(
             self.folder / "process",
             [sys.executable, "-P", "-m", "pipelines.executors.ansible_child"],
@@ -91,25 +109,28 @@ class Workbench:
             timeout=self.spec.timeout or DEFAULT_TIMEOUT,
             output_limit=OUTPUT_LIMIT,
             mask=self.masker.mask,
-            stdin=json.dumps(self._job(check=check)).encode(),
+            stdin=json.dumps(self._job(inventories, check=check)).encode(),
         )
 
-    def _job(self, *, check: bool) -> dict[str, Any]:
+    def _job(self, inventories: list[str], *, check: bool) -> dict[str, Any]:
         return {
             "private_data_dir": str(self.private),
             "project_dir": str(self.playbook.parent),
             "playbook": self.playbook.name,
-            "inventory": str(self.inventory),
+            "inventory": inventories,
             "check": check,
-            "limit": self.order.hosts,
+            "limit": self.limit,
             "tags": self.order.tags,
-            "extra_vars": self._variables(),
+            "extra_vars": self._variables(check=check),
             "vault_password": self.secrets.vault_password,
-            "secrets": self.secrets.values,
+            # A check is not even told what to mask: it knows none of them but this one.
+            "secrets": [self.secrets.vault_password] * bool(self.secrets.vault_password)
+            if check
+            else self.secrets.values,
             "events": str(self.events),
         }
 
-    def _variables(self) -> dict[str, Any]:
+    def _variables(self, *, check: bool) -> dict[str, Any]:
         spec = self.spec
         own: dict[str, Any] = {
             "burger_run": spec.run,
@@ -119,8 +140,9 @@ class Workbench:
         if spec.environment:
             own["burger_environment"] = spec.environment
             own["burger_environment_dir"] = str(self.workplace.home.resolve() / "environments" / spec.environment)
-        if self.secrets.variables:
-            own["burger_secrets"] = self.secrets.variables
+        if digests := self.secrets.digests:
+            own["burger_secrets"] = foreseen.placeholders(digests) if check else self.secrets.variables
+            own["burger_secret_digests"] = digests
         return {**self.order.variables, **own}
 
     def _environment(self) -> dict[str, str]:
@@ -129,7 +151,8 @@ class Workbench:
         own = config.is_file() and config.resolve().is_relative_to(self.tree.resolve())
         base = environment(self.workplace.home, self.private / "home")
         # ssh-agent and Ansible's compiled files: remembered beside the tree, which is shared and only read.
-        agent = {"SSH_AUTH_SOCK": os.environ["SSH_AUTH_SOCK"]} if "SSH_AUTH_SOCK" in os.environ else {}
+        named = ("SSH_AUTH_SOCK", *(_IN_CLUSTER if any(not spot.cluster.kubeconfig for spot in self.spots) else ()))
+        agent = {name: os.environ[name] for name in named if name in os.environ}
         del base["PYTHONDONTWRITEBYTECODE"]
         return (
             base

@@ -1,10 +1,10 @@
 """Rollouts: one set of strategies that drives interchangeable targets.
 
-`strategy` and `decisions` are the arithmetic, `local` is the target of processes behind Traefik, `executor`
-brings both together as a kind of stage.
+`strategy` and `decisions` are the arithmetic, `local` is the target of processes behind Traefik, `kubernetes` that of
+clusters, `executor` brings them together as a kind of stage.
 """
 
-from pipelines.executors.rollout.local.control import ensure_keeper, keeper, stop_keeper
-from pipelines.executors.rollout.local.target import releases, status
+from pipelines.executors.rollout.local.control import configure, ensure_keeper, keeper, stop_keeper
+from pipelines.executors.rollout.shown import address, releases, retire, status
 
-__all__ = ["ensure_keeper", "keeper", "releases", "status", "stop_keeper"]
+__all__ = ["address", "configure", "ensure_keeper", "keeper", "releases", "retire", "status", "stop_keeper"]

@@ -21,6 +21,7 @@ from pipelines.executors.rollout.strategy import (
     canary_count,
     fenceposts,
     rolling_counts,
+    shared_count,
 )
 
 
@@ -99,8 +100,27 @@ def _counts(rollout: Rollout, position: Position, weight: int) -> tuple[dict[str
     complete."""
     preview = any(isinstance(step, Preview) for step in rollout.steps[: position.step + 1])
     new = {name: total if preview else canary_count(total, weight) for name, total in rollout.new.items()}
-    left = 100 - weight if rollout.dynamic_stable else 100
-    return new, {name: canary_count(total, left) for name, total in rollout.old.items()}
+    old = {}
+    for name, total in rollout.old.items():
+        shrinks = rollout.dynamic_stable or name in rollout.ratio
+        old[name] = canary_count(total, 100 - weight if shrinks else 100)
+    for name in rollout.shared & rollout.new.keys():
+        new[name] = shared_count(rollout.old.get(name, 0), rollout.new[name], weight)
+    return new, _beside(rollout, new, old)
+
+
+def _beside(rollout: Rollout, new: Mapping[str, int], old: Mapping[str, int]) -> dict[str, int]:
+    """`old`, but of shared services only what `new` leaves them."""
+    left = dict(old)
+    for name in rollout.shared & rollout.new.keys() & rollout.old.keys():
+        total = min(rollout.old[name], rollout.new[name]) if new.get(name) else rollout.old[name]
+        left[name] = max(0, total - new.get(name, 0))
+    return left
+
+
+def _all_new(rollout: Rollout, old: Mapping[str, int]) -> dict[str, int]:
+    """`old` beside the complete new set: of shared services nothing is left then."""
+    return {name: 0 if name in rollout.shared & rollout.new.keys() else count for name, count in old.items()}
 
 
 def _at_least(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
@@ -122,7 +142,13 @@ def _shift(rollout: Rollout, position: Position, seen: Observation, now: float, 
     weight = step.weight if isinstance(step, SetWeight) else 0
     new, old = _counts(rollout, position, weight)
     rest_new, rest_old = _counts(rollout, position, position.weight)
-    both = _sets(rollout, _at_least(new, rest_new), _at_least(old, rest_old))
+    in_place = rollout.shared & rollout.new.keys()
+    begun = {**_at_least(new, _ahead(rollout, position)), **{name: new[name] for name in in_place}}
+    both = _sets(
+        rollout,
+        {**_at_least(begun, rest_new), **{name: new[name] for name in in_place}},
+        {**_at_least(old, rest_old), **{name: old[name] for name in in_place if name in old}},
+    )
     ready = seen.current and _complete(seen, rollout.release, new) and _complete(seen, rollout.stable, old)
     if position.weight != weight and not ready:
         desired = Desired(both, _weights(rollout, position.weight))
@@ -134,7 +160,15 @@ def _shift(rollout: Rollout, position: Position, seen: Observation, now: float, 
         text = f"moving {weight} % of the traffic" if weight else f"waiting for {rollout.release}"
         return _wait(rollout, position, Desired(both, weights), text, now)
     text = f"{weight} % of the traffic goes to {rollout.release}"
-    return _next(position, Desired(_sets(rollout, new, old), weights), text, now)
+    return _next(position, Desired(_sets(rollout, begun, old), weights), text, now)
+
+
+def _ahead(rollout: Rollout, position: Position) -> dict[str, int]:
+    """The new replicas of the next step, where it follows at once."""
+    step = rollout.steps[position.step + 1]
+    if not rollout.run_ahead or not isinstance(step, SetWeight | Finish):
+        return {}
+    return _counts(rollout, position, step.weight if isinstance(step, SetWeight) else 100)[0]
 
 
 def _hold(rollout: Rollout, position: Position, seen: Observation, now: float, step: Pause | Verify) -> Decision:
@@ -162,7 +196,12 @@ def _roll(rollout: Rollout, position: Position, seen: Observation, now: float, s
     for name, total in rollout.new.items():
         surge, unavailable = fenceposts(step.max_surge, step.max_unavailable, total)
         fresh, aged = seen.count(rollout.release, name), seen.count(rollout.stable, name)
+        if name in rollout.shared:
+            # The place has to be empty before the next one can take it.
+            surge, unavailable = 0, max(1, unavailable)
         new[name], old[name] = rolling_counts(total, fresh, aged, surge, unavailable)
+        if name in rollout.shared:
+            new[name] = max(0, total - old[name])
         progress += fresh.ready + max(0, rollout.old.get(name, 0) - aged.running)
     desired = Desired(_sets(rollout, new, old), None)
     if progress > position.high:
@@ -179,18 +218,20 @@ def _roll(rollout: Rollout, position: Position, seen: Observation, now: float, s
 def _finish(rollout: Rollout, position: Position, seen: Observation, now: float, step: Finish) -> Decision:
     ready = seen.current and _complete(seen, rollout.release, rollout.new)
     if position.weight < 100:
-        held = Desired(_sets(rollout, rollout.new, _counts(rollout, position, position.weight)[1]), {})
+        shrunk = _all_new(rollout, _counts(rollout, position, position.weight)[1])
+        held = Desired(_sets(rollout, rollout.new, shrunk), {})
         held = replace(held, weights=_weights(rollout, position.weight))
         if not ready:
             return _wait(rollout, position, held, f"waiting for all replicas of {rollout.release}", now)
         position = replace(position, weight=100, waiting_since=now)
     weights = {rollout.release: 100}
     if not ready or seen.weights != weights:
-        beside = _sets(rollout, rollout.new, _running(seen, rollout.stable, rollout.old))
+        left = _all_new(rollout, _running(seen, rollout.stable, rollout.old))
+        beside = _sets(rollout, rollout.new, left)
         text = f"moving all traffic to {rollout.release}"
         return _wait(rollout, position, Desired(beside, weights), text, now)
     keep = {str(rollout.stable): step.keep} if step.keep and rollout.replaces else {}
-    sets = _sets(rollout, rollout.new, rollout.old if keep else {})
+    sets = _sets(rollout, rollout.new, _all_new(rollout, rollout.old) if keep else {})
     return Decision(position, Desired(sets, weights, keep), "done", f"{rollout.release} has all traffic")
 
 
@@ -209,7 +250,9 @@ def _back(rollout: Rollout, position: Position, seen: Observation, now: float) -
     if isinstance(rollout.steps[position.step], Roll) and share < 100:
         weights = None
     if share < 100 or not seen.current or seen.weights != {rollout.stable: 100}:
-        sets = _sets(rollout, _running(seen, rollout.release, rollout.new), rollout.old)
+        left = _running(seen, rollout.release, rollout.new)
+        new = {name: 0 if name in rollout.shared & rollout.old.keys() else count for name, count in left.items()}
+        sets = _sets(rollout, new, rollout.old)
         return _wait(rollout, position, Desired(sets, weights), f"back to {rollout.stable}", now)
     desired = Desired({rollout.stable: dict(rollout.old)}, weights)
     return Decision(position, desired, "aborted", f"{rollout.stable} has all traffic again")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipelines.executors.base import Artifact, Control, Log, Outcome, Produced, Yielded
 from pipelines.executors.base import Progress as Report
 from pipelines.executors.rollout import decisions
-from pipelines.executors.rollout.local.target import LocalTarget, keep_release, why_not_ready
 from pipelines.executors.rollout.plan import describe_step
-from pipelines.executors.rollout.progress import Progress, cancel_file, write_progress
-from pipelines.executors.rollout.strategy import Decision, Observation, Rollout, Verify
+from pipelines.executors.rollout.progress import Progress, away_file, cancel_file
+from pipelines.executors.rollout.strategy import Decision, Observation, Pause, Rollout, Verify
+from pipelines.executors.rollout.target import NotPreparedError, Target
 
 LOOK_EVERY = 0.03
 LOOK_EVERY_IN_PAUSE = 0.2
@@ -42,28 +42,35 @@ def default_measure() -> Measure:
 
 @dataclass(slots=True)
 class Driver:
-    """`tend` is called now and then: it sees that whatever keeps the target runs. `resumes` is how often a
-    person let this rollout go on, `base_url` where customers reach the environment."""
+    """`remember` keeps the progress where the next worker finds it. `folder` is the attempt's own. `resumes` is how
+    often a person let this rollout go on, `base_url` where customers reach the environment."""
 
     rollout: Rollout
-    target: LocalTarget
+    target: Target
     progress: Progress
+    remember: Callable[[Progress], None]
+    environment: str
     folder: Path
     control: Control
     resumes: int
     base_url: str
     stage: str
-    tend: Callable[[], object]
     measure: Measure | None = None
     said: str = ""
     tended: float = 0.0
+    answered: float = 0.0
 
     def run(self) -> Iterator[Yielded]:
         self._resume()
+        yield from self._return()
+        yield from self._prepare()
         while True:
             self._tend()
             self._obey()
             seen = self.target.observe()
+            self.answered = time.time()
+            self.rollout = self.target.fit(self.rollout)
+            before = self.progress.position.step
             decision = decisions.decide(self.rollout, self.progress.position, seen, time.time())
             self._move(decision)
             yield from self._report(decision, seen)
@@ -78,13 +85,47 @@ class Driver:
             if self.progress.outcome is not None:
                 yield self.progress.outcome
                 return
-            time.sleep(LOOK_EVERY_IN_PAUSE if decision.text.startswith("paused") else LOOK_EVERY)
+            yield from (Log(f"{line}\n") for line in self.target.news())
+            if self.progress.position.step == before:
+                self.target.wait(LOOK_EVERY_IN_PAUSE if decision.text.startswith("paused") else LOOK_EVERY)
 
     def _tend(self) -> None:
-        """What keeps the target may have been killed since the last look."""
         if time.monotonic() - self.tended > TEND_EVERY:
-            self.tend()
+            self.target.tend()
             self.tended = time.monotonic()
+
+    def _return(self) -> Iterator[Yielded]:
+        """The target was away: nothing was moved meanwhile. Its deadline went on all the same."""
+        try:
+            gone = time.time() - away_file(self.folder).stat().st_mtime
+        except FileNotFoundError:
+            return
+        position = self.progress.position
+        yield Log(f"the target answers again after {gone:.0f} s\n")
+        paused = isinstance(self.rollout.steps[position.step], Pause) and position.waiting_since is None
+        if gone > self.rollout.deadline and not paused:
+            reason = f"the target did not answer for {gone:.0f} s; the deadline is {self.rollout.deadline:g} s"
+            self.progress.position = decisions.abort(position, reason, time.time())
+            self.remember(self.progress)
+        away_file(self.folder).unlink()
+
+    def _prepare(self) -> Iterator[Yielded]:
+        if self.progress.prepared:
+            return
+        try:
+            for said in self.target.prepare():
+                if said is not None:
+                    yield said
+                self._obey()
+                if self.progress.position.aborted is not None:
+                    return
+        except NotPreparedError as error:
+            yield Log(f"{error}\n")
+            self.progress.position = decisions.abort(self.progress.position, str(error), time.time())
+        else:
+            self.progress.prepared = True
+            self.progress.position = replace(self.progress.position, entered=time.time())
+        self.remember(self.progress)
 
     # --- what people say ------------------------------------------------------------------------------
 
@@ -99,7 +140,7 @@ class Driver:
             # A "promote" among these is what ended this pause; it must not end the next one too.
             self.progress.heard += len(commands)
             self.progress.position = decisions.go_on(self.progress.position, time.time())
-        write_progress(self.folder, self.progress)
+        self.remember(self.progress)
 
     def _obey(self) -> None:
         before = self.progress.position
@@ -119,7 +160,7 @@ class Driver:
             position = decisions.abort(position, "canceled", now)
         if position != before:
             self.progress.position = position
-            write_progress(self.folder, self.progress)
+            self.remember(self.progress)
 
     def _canceled(self) -> bool:
         return self.control.stopping() or cancel_file(self.folder).exists()
@@ -131,7 +172,7 @@ class Driver:
         # turn makes good, and never one that is ahead of what is known.
         if decision.position != self.progress.position:
             self.progress.position = decision.position
-            write_progress(self.folder, self.progress)
+            self.remember(self.progress)
         if decision.desired is not None and decision.verb not in ("done", "aborted"):
             self.target.apply(decision.desired)
 
@@ -173,11 +214,11 @@ class Driver:
         else:
             reason = verdict.reason if verdict else "the measurement gave no verdict"
             self._end(Outcome("paused", f"verify is inconclusive: {reason}"))
-        write_progress(self.folder, self.progress)
+        self.remember(self.progress)
 
     def _overdue(self) -> Iterator[Yielded]:
         position = self.progress.position
-        why = why_not_ready(self.target.place, self.rollout.release)
+        why = self.target.why_not_ready(self.rollout.release)
         if position.aborted is not None:
             reason = f"{position.aborted}; and {self.rollout.stable} does not come back: {why}"
             self._end(Outcome("error", reason))
@@ -185,7 +226,7 @@ class Driver:
         reason = f"not ready within {self.rollout.deadline:g} s: {why}"
         yield Log(f"{reason}\n")
         self.progress.position = decisions.abort(position, reason, time.time())
-        write_progress(self.folder, self.progress)
+        self.remember(self.progress)
 
     def _finish(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
         desired = decision.desired
@@ -198,7 +239,7 @@ class Driver:
             state: Literal["canceled", "failed"] = "canceled" if self.progress.canceled else "failed"
             self._end(Outcome(state, self.progress.position.aborted or "aborted", facts))
             return
-        keep_release(self.target.place, self.progress.release)
+        self.target.keep(self.progress.release)
         yield Produced(self._artifact())
         same = self.rollout.stable == self.rollout.release
         reason = f"{stable} runs already, unchanged" if same else f"{stable} has all traffic"
@@ -206,7 +247,7 @@ class Driver:
 
     def _end(self, outcome: Outcome) -> None:
         self.progress.outcome = outcome
-        write_progress(self.folder, self.progress)
+        self.remember(self.progress)
 
     # --- what is told ---------------------------------------------------------------------------------
 
@@ -241,7 +282,7 @@ class Driver:
         release = self.progress.release
         meta = {
             "release": release.name,
-            "environment": self.target.place.name,
+            "environment": self.environment,
             "commit": release.commit,
             "run": release.run,
             "url": self.base_url,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from pipelines.executors.base import (
     Control,
@@ -20,26 +20,17 @@ from pipelines.executors.base import (
     refuse_changed,
 )
 from pipelines.executors.rollout.drive import Driver, Measure
-from pipelines.executors.rollout.local.control import KeeperError, base_url, ensure_keeper
-from pipelines.executors.rollout.local.desired import read_desired
-from pipelines.executors.rollout.local.place import Place
-from pipelines.executors.rollout.local.target import LocalTarget, SupersededError, take
-from pipelines.executors.rollout.plan import Intent, intend, make_plan
-from pipelines.executors.rollout.progress import (
-    Progress,
-    cancel_file,
-    driven,
-    progress_file,
-    read_progress,
-    sole_driver,
-    write_progress,
-)
-from pipelines.executors.rollout.settings import Settings, parse
-from pipelines.executors.rollout.strategy import Rollout
-from pipelines.executors.secrets import SecretError, resolve
-from pipelines.executors.store import Store, StoreError
+from pipelines.executors.rollout.grounds import find
+from pipelines.executors.rollout.local.control import KeeperError
+from pipelines.executors.rollout.progress import Progress, away_file, cancel_file, driven, sole_driver
+from pipelines.executors.rollout.target import AwayError, Ground, SupersededError
+from pipelines.executors.secrets import SecretError
+from pipelines.executors.store import StoreError
 
 LOOK_EVERY = 0.1
+# Seconds between two tries to stop a rollout whose target does not answer, and how long it is tried.
+TRY_AGAIN = 1.0
+TRIED_FOR = 120.0
 
 
 class RolloutExecutor:
@@ -50,7 +41,10 @@ class RolloutExecutor:
         self.measure = measure
 
     def plan(self, spec: StageSpec) -> Plan:
-        return make_plan(spec, self._intent(spec, parse(spec)))
+        try:
+            return find(self.workplace, spec).plan()
+        except AwayError as error:
+            raise PlanError(str(error)) from None
 
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
         folder = self.workplace.folder(key)
@@ -67,8 +61,8 @@ class RolloutExecutor:
     def probe(self, spec: StageSpec, key: str) -> Probe:
         folder = self.workplace.home / "work" / key
         try:
-            progress = read_progress(folder)
-        except ValueError as error:
+            progress = find(self.workplace, spec).read(key)
+        except (ValueError, PlanError, AwayError) as error:
             return Probe("unknown", str(error))
         if progress is None:
             return Probe("never_started")
@@ -77,30 +71,48 @@ class RolloutExecutor:
         return Probe("running", "a worker drives it" if driven(folder) else "it waits for a worker to go on")
 
     def cancel(self, spec: StageSpec, key: str) -> None:
-        """Back to the stable release; returns once it has all traffic again."""
-        folder = self.workplace.home / "work" / key
-        if not progress_file(folder).exists():
-            return
-        cancel_file(folder).touch()
-        for _ in self.start(spec, key, Unattended()):
-            pass
+        """Back to the stable release; returns once it has all traffic again. Raises AwayError when the target has
+        not answered for TRIED_FOR seconds."""
+        until = time.monotonic() + TRIED_FOR
+        while away := self._cancel(spec, key):
+            if time.monotonic() > until:
+                raise AwayError(away)
+            time.sleep(TRY_AGAIN)
+
+    def _cancel(self, spec: StageSpec, key: str) -> str:
+        """One try; why the target does not answer, "" once the rollout has stopped."""
+        try:
+            if find(self.workplace, spec).read(key) is None:
+                return ""
+        except AwayError as error:
+            return str(error)
+        cancel_file(self.workplace.folder(key)).touch()
+        *_, outcome = self.start(spec, key, Unattended())
+        return outcome.reason if isinstance(outcome, Outcome) and outcome.state == "engine" else ""
 
     # --- parts of start -------------------------------------------------------------------------------
 
     def _start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
-        folder = self.workplace.folder(key)
         try:
-            progress = read_progress(folder)
+            ground = find(self.workplace, spec)
+            progress = ground.read(key)
             if progress is None:
                 refused = refuse_changed(self, spec)
                 if refused:
                     yield refused
                     return
-                progress = self._begin(spec, key)
+                # Who approved the plan has read in it that something holds.
+                if spec.approved_digest is None and not spec.resumes and (held := ground.held()):
+                    yield Outcome("paused", f"{held}; going on releases it")
+                    return
+                progress = ground.begin(key)
             if progress.over or (progress.paused and not self._may_go_on(progress, spec, key)):
                 yield progress.outcome or Outcome("error")
                 return
-            yield from self._drive(spec, key, control, progress)
+            yield from self._drive(ground, spec, key, control, progress)
+        except AwayError as error:
+            self._note_silence(key, time.time())
+            yield Outcome("engine", f"{error} Nothing is moved meanwhile.")
         except (PlanError, SupersededError) as error:
             yield Outcome("failed", str(error))
         except (KeeperError, StoreError, SecretError, OSError, ValueError) as error:
@@ -109,69 +121,34 @@ class RolloutExecutor:
     def _may_go_on(self, progress: Progress, spec: StageSpec, key: str) -> bool:
         return spec.resumes > progress.resumes or cancel_file(self.workplace.folder(key)).exists()
 
-    def _begin(self, spec: StageSpec, key: str) -> Progress:
-        """Check what can be checked, take the environment, and remember where it all began."""
-        place = self._place(spec)
-        settings = parse(spec)
-        intent = self._intent(spec, settings)
-        self._check(spec, intent)
-        state = take(place, key, lambda other: driven(self.workplace.home / "work" / other))
-        intent = intend(spec, settings, place, state)
-        release = replace(intent.release, when=time.time())
-        old = dict(state.sets.get(state.stable, {}))
-        present = intent.present
-        progress = Progress(release, present.name if present else None, old, resumes=spec.resumes)
-        if present and not old:
-            progress.old = present.replicas
-        progress.position = replace(progress.position, entered=time.time())
-        write_progress(self.workplace.folder(key), progress)
-        return progress
-
-    def _check(self, spec: StageSpec, intent: Intent) -> None:
-        """What would make every replica fail: missing slugs and secrets. Raises StoreError or SecretError."""
-        store = Store(self.workplace.home)
-        for service in intent.release.services.values():
-            store.path(service.digest)
-            for reference in service.secrets.values():
-                resolve(self.workplace.home, service.team, reference)
-        if spec.environment not in self.workplace.environment_ports:
-            raise PlanError(f"The environment {spec.environment} has no port; set one in ENVIRONMENT_PORTS.")
-
-    def _drive(self, spec: StageSpec, key: str, control: Control, progress: Progress) -> Iterator[Yielded]:
-        settings = parse(spec)
-        place = self._place(spec)
+    def _drive(
+        self, ground: Ground, spec: StageSpec, key: str, control: Control, progress: Progress
+    ) -> Iterator[Yielded]:
         if progress.stable == progress.release.name and not progress.over:
             yield Log(f"{progress.release.name} has the same content and runs already\n")
-        rollout = Rollout(
-            release=progress.release.name,
-            new=progress.release.replicas,
-            stable=progress.stable,
-            old=progress.old,
-            steps=settings.steps,
-            deadline=settings.deadline,
-            dynamic_stable=settings.dynamic_stable,
-        )
-        target = LocalTarget(place, key, progress.release)
-        port = self.workplace.environment_ports[place.name]
-        driver = Driver(
-            rollout=rollout,
-            target=target,
-            progress=progress,
-            folder=self.workplace.folder(key),
-            control=control,
-            resumes=spec.resumes,
-            base_url=base_url(self.workplace.home, port),
-            stage=spec.stage,
-            tend=lambda: ensure_keeper(self.workplace.home, self.workplace.environment_ports),
-            measure=self.measure,
-        )
-        yield from driver.run()
+        with ground.target(key, progress, control) as target:
+            driver = Driver(
+                rollout=ground.rollout(progress),
+                target=target,
+                progress=progress,
+                remember=lambda now: ground.write(key, now),
+                environment=ground.environment,
+                folder=self.workplace.folder(key),
+                control=control,
+                resumes=spec.resumes,
+                base_url=ground.base_url,
+                stage=spec.stage,
+                measure=self.measure,
+            )
+            try:
+                yield from driver.run()
+            except AwayError:
+                self._note_silence(key, driver.answered or time.time())
+                raise
 
-    def _place(self, spec: StageSpec) -> Place:
-        if not spec.environment:
-            raise PlanError(f"The stage {spec.stage} rolls out, so it needs an `environment`.")
-        return Place(self.workplace.home, spec.environment)
-
-    def _intent(self, spec: StageSpec, settings: Settings) -> Intent:
-        place = self._place(spec)
-        return intend(spec, settings, place, read_desired(place))
+    def _note_silence(self, key: str, since: float) -> None:
+        """Its clock goes on from the first time that the target did not answer, whoever goes on with the rollout."""
+        away = away_file(self.workplace.folder(key))
+        if not away.exists():
+            away.touch()
+            os.utime(away, (since, since))

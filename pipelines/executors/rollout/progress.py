@@ -18,8 +18,8 @@ from pipelines.executors.rollout.strategy import Position
 @dataclass(slots=True)
 class Progress:
     """`old` maps the services of the stable release to their replicas at the beginning. `heard` counts the
-    commands that were obeyed, `resumes` the times that a person let it go on. `outcome` ends it, unless its
-    state is `paused`."""
+    commands that were obeyed, `resumes` the times that a person let it go on. `prepared` tells whether what comes
+    before the first replica is done. `outcome` ends it, unless its state is `paused`."""
 
     release: Release
     stable: str | None
@@ -28,6 +28,7 @@ class Progress:
     heard: int = 0
     resumes: int = 0
     canceled: bool = False
+    prepared: bool = False
     outcome: Outcome | None = None
 
     @property
@@ -45,8 +46,11 @@ def progress_file(folder: Path) -> Path:
 
 def read_progress(folder: Path) -> Progress | None:
     data = read_json(progress_file(folder))
-    if data is None:
-        return None
+    return None if data is None else progress_from(data)
+
+
+def progress_from(data: dict[str, Any]) -> Progress:
+    """The Progress of what `progress_data` made of it."""
     data["release"] = Release.from_dict(data["release"])
     data["position"] = Position(**data["position"])
     data["outcome"] = Outcome(**data["outcome"]) if data["outcome"] else None
@@ -54,16 +58,25 @@ def read_progress(folder: Path) -> Progress | None:
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
-    data: dict[str, Any] = {
+    write_json(progress_file(folder), progress_data(progress), durable=True)
+
+
+def progress_data(progress: Progress) -> dict[str, Any]:
+    """As JSON can hold it."""
+    return {
         **asdict(progress),
         "release": progress.release.as_dict(),
         "outcome": asdict(progress.outcome) if progress.outcome else None,
     }
-    write_json(progress_file(folder), data, durable=True)
 
 
 def cancel_file(folder: Path) -> Path:
     return folder / "rollout.cancel"
+
+
+def away_file(folder: Path) -> Path:
+    """Its time is since when the target does not answer; there is none while it does."""
+    return folder / "rollout.away"
 
 
 @contextlib.contextmanager

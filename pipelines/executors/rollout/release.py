@@ -39,7 +39,8 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Release:
     """`errors` names the service whose /errors/STATUS.html stands in for a gateway error, "" for none.
-    `when` is the time at which the release was last rolled out, in seconds since 1970."""
+    `when` is the time at which the release was last rolled out, in seconds since 1970. `manifests` is the digest of
+    all objects that a cluster gets, "" for a release of this machine."""
 
     name: str
     services: Mapping[str, Service]
@@ -48,6 +49,7 @@ class Release:
     pipeline: str = ""
     errors: str = ""
     when: float = 0.0
+    manifests: str = ""
 
     @property
     def static_url(self) -> str:
@@ -64,7 +66,8 @@ class Release:
         services = {name: asdict(service) for name, service in self.services.items()}
         for service in services.values():
             del service["replicas"]
-        text = json.dumps([services, self.errors], sort_keys=True)
+        parts = [services, self.errors, *([self.manifests] if self.manifests else [])]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:

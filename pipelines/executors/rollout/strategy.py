@@ -109,7 +109,13 @@ Step = SetWeight | Preview | Pause | Verify | Roll | Finish
 class Rollout:
     """What to do. `old` and `new` map service to replicas; `stable` is None for an environment's first
     release and equals `release` where only the number of replicas changes. `deadline` is in seconds, for
-    each step. Without an old release to replace, all steps but the last are passed over."""
+    each step. Without an old release to replace, all steps but the last are passed over.
+
+    `shared` are services whose replicas are replaced one by one in their place (a volume, a node), so that old and
+    new together never are more than all. `ratio` are services whose traffic is split by the number of replicas
+    alone: their stable set shrinks as the canary's weight grows. `run_ahead` lets replicas of the next step start
+    while this one's become ready, where nothing is to be waited for or measured in between.
+    """
 
     release: str
     new: Mapping[str, int]
@@ -118,6 +124,9 @@ class Rollout:
     steps: tuple[Step, ...]
     deadline: float = 60.0
     dynamic_stable: bool = False
+    shared: frozenset[str] = frozenset()
+    ratio: frozenset[str] = frozenset()
+    run_ahead: bool = False
 
     @property
     def replaces(self) -> bool:
@@ -193,6 +202,16 @@ def fenceposts(max_surge: int | str, max_unavailable: int | str, total: int) -> 
 def canary_count(total: int, weight: int) -> int:
     """Replicas for a share of the traffic in per cent: at least one while there is any."""
     return -(-total * weight // 100)
+
+
+def shared_count(old: int, new: int, weight: int) -> int:
+    """Replicas to replace in their place for a share of the traffic: as many as a canary would have, but never the
+    last one before the whole traffic moves. `old` and `new` are the totals of both releases; without an old one there
+    is nothing to share with."""
+    if weight >= 100 or not old:
+        return new if weight else 0
+    total = min(old, new)
+    return min(canary_count(total, weight), total - 1)
 
 
 def rolling_counts(total: int, new: Count, old: Count, surge: int, unavailable: int) -> tuple[int, int]:

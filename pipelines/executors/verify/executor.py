@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipelines.executors import rollout
 from pipelines.executors.base import (
     Control,
     Outcome,
@@ -107,24 +108,26 @@ class VerifyExecutor:
         yield Outcome("canceled", "canceled while measuring")
 
     def _base_url(self, spec: StageSpec) -> str:
-        port = self.workplace.environment_ports.get(spec.environment or "")
-        if port is None:
+        try:
+            found = rollout.address(self.workplace.home, spec.environment or "", self.workplace.environment_ports)
+        except ValueError as error:
+            raise PlanError(str(error)) from None
+        if not found:
             known = ", ".join(sorted(self.workplace.environment_ports)) or "none"
             raise PlanError(
                 f"Stage {spec.stage} probes the environment {spec.environment!r}, which has no port here. "
-                f"Known: {known}."
+                f"Known: {known}. Of one on clusters, connections.yaml says the `url`."
             )
-        return f"http://127.0.0.1:{port}"
+        return found
 
     def _baseline(self, spec: StageSpec) -> str:
         """The release to compare with: as named, or with `compare: true` the environment's stable one."""
         compare = spec.with_.get("compare") or ""
         if compare is not True:
             return str(compare)
-        path = self.workplace.home / "environments" / str(spec.environment) / "desired.json"
         try:
-            stable = str(json.loads(path.read_text()).get("stable") or "")
-        except (FileNotFoundError, ValueError):
+            stable = str(rollout.status(self.workplace.home, str(spec.environment)).get("release") or "")
+        except (OSError, ValueError):
             return ""
         return "" if stable == _release(spec) else stable
 

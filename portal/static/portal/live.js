@@ -3,13 +3,16 @@
 
    data-live="/ws/runs/<pipeline>/<number>/"  on one element; data-live-since="<seq>": events already in the page.
    data-live="/ws/portal/"                    on list pages instead: nudges that something changed.
-   data-live-status      shows the connection in words; its data-state is live, waiting or off.
-   id="stage-<pk>" or data-live-stage="<pk>"  has class state-<state>. Inside it, where present:
-                         .state use or use.state-icon (#icon-<state>) and [data-live-word] (the state's word). data-members="<pk>:<state> ..." on
-                         a node that stands for several stages. data-live-run-state: the same for the run itself.
+   data-live-poll="<address>"                 beside data-live: what to ask again and again where no socket can be opened.
+   data-live-status      shows the connection in words; its data-state is live, polling, waiting or off.
+   id="stage-<pk>" or data-live-stage="<pk>"  has class state-<state>; data-asks: who is asked for approvals. Inside it:
+                         .state use or use.state-icon (#icon-<state>) and [data-live-word] (the state's word).
+                         data-members="<pk>:<state> <pk>-<pk>:<state> ..." on a node that stands for several stages; in it
+                         .share, as much of .share-of as have ended. data-live-run-state: the same for the run itself.
    data-live-refresh="<keys>" data-live-url="<address>"  its content is fetched again when one of the keys happens:
                          run stage plan decision progress artifact stage:<pk>; on list pages changed, run:<pk> and
                          the same kinds. While somebody types in it, it gets the attribute data-stale and a notice.
+                         data-live-query: with the query of the page's own address.
    data-live-log="<stage pk>"  log text is appended; data-live-since="<seq>" on it: the text up to there is in it.
                          The element itself scrolls, and follows the end while it is scrolled to the end.
    data-live-new         hidden until runs appear that have no data-live-row="<run pk>"; then it says how many.
@@ -46,18 +49,37 @@
     const link = el.querySelector("a[data-name]");
     if (link) link.setAttribute("aria-label", `${link.dataset.name}, ${word}`);
   };
+  const ENDED = new Set(["succeeded", "failed", "error", "skipped", "omitted", "canceled", "rejected"]);
+  const known = new WeakMap();
+  const membersOf = (el) => {
+    if (known.has(el)) return known.get(el);
+    const members = new Map(), counts = {};
+    for (const part of el.dataset.members.split(" ")) {
+      const [range, state] = part.split(":"), [first, last = first] = range.split("-").map(Number);
+      for (let pk = first; pk <= last; pk++) members.set(pk, state);
+      counts[state] = (counts[state] || 0) + last - first + 1;
+    }
+    known.set(el, { members, counts });
+    return known.get(el);
+  };
   const showMember = (el, pk, state) => {
-    const members = new Map(el.dataset.members.split(" ").map((pair) => pair.split(":")));
-    if (!members.has(pk)) return;
+    const { members, counts } = membersOf(el), before = members.get(pk);
+    if (!before || before === state) return;
     members.set(pk, state);
-    el.dataset.members = [...members].map((pair) => pair.join(":")).join(" ");
-    const states = [...members.values()], worst = WORST.find((s) => states.includes(s));
-    show(el, worst, `${states.filter((s) => s === worst).length} ${worst}`);
+    counts[before] -= 1;
+    counts[state] = (counts[state] || 0) + 1;
+    const worst = WORST.find((s) => counts[s]);
+    show(el, worst, `${counts[worst]} ${worst}`);
+    const ended = Object.keys(counts).reduce((sum, s) => sum + (ENDED.has(s) ? counts[s] : 0), 0);
+    const width = el.querySelector(".share-of")?.getAttribute("width");
+    if (width) el.querySelector(".share").setAttribute("width", width * ended / members.size);
   };
   const stageChanged = (pk, { state, code }) => {
-    const word = state === "waiting" && code ? `waiting: ${code}` : state;
-    for (const el of all(`#stage-${pk}, [data-live-stage="${pk}"]`)) show(el, state, word);
-    for (const el of all("[data-members]")) showMember(el, String(pk), state);
+    for (const el of all(`#stage-${pk}, [data-live-stage="${pk}"]`)) {
+      const why = code === "approval" ? el.dataset.asks || code : code;
+      show(el, state, state === "waiting" && why ? `waiting: ${why}` : state);
+    }
+    for (const el of all("[data-members]")) showMember(el, pk, state);
   };
 
   // --- logs: collected, then written once for each frame of the screen ---
@@ -96,9 +118,11 @@
   const fetchInto = async (el) => {
     last.set(el, Date.now());
     try {
-      const answer = await fetch(el.dataset.liveUrl, { headers: { "HX-Request": "true" } });
+      const query = el.hasAttribute("data-live-query") ? location.search : null;
+      const answer = await fetch(el.dataset.liveUrl + (query || ""), { headers: { "HX-Request": "true" } });
       if (!answer.ok || answer.redirected || !el.isConnected) return;
       const html = await answer.text();
+      if (query !== null && query !== location.search) return fetchInto(el);
       if (busy(el)) return stale(el);
       const focused = el.contains(document.activeElement) && document.activeElement.id;
       el.innerHTML = html;
@@ -109,6 +133,10 @@
       tick();
     } catch { /* the next event, or the next connection, asks again */ }
   };
+  // What htmx puts there may have been asked for before the last change was fetched.
+  document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
+    if (Date.now() - (last.get(target) || 0) < 2 * REFRESH_MS) fetchInto(target);
+  });
   const stale = (el) => {
     if (el.hasAttribute("data-stale")) return;
     el.setAttribute("data-stale", "");
@@ -172,7 +200,8 @@
   };
 
   // --- the connection ---
-  let socket = null, failures = 0, timer = 0, hiddenTimer = 0;
+  const CONNECT_MS = 8_000, SOCKET_AGAIN_MS = 60_000, POLL_MS = 2_000, POLL_MOST_MS = 15_000;
+  let socket = null, opened = false, failures = 0, timer = 0, hiddenTimer = 0;
   const say = (state, words) => all("[data-live-status]").forEach((el) => { el.dataset.state = state; put(el, words); });
   const connect = () => {
     clearTimeout(timer);
@@ -180,24 +209,82 @@
     const url = new URL(root.dataset.live, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     url.searchParams.set("since", since);
-    say("waiting", "Connecting…");
-    const mine = socket = new WebSocket(url);
-    mine.onmessage = (message) => { if (mine === socket) { failures = 0; onFrame(JSON.parse(message.data)); } };
+    if (!polling) say("waiting", "Connecting…");
+    let mine;
+    try { mine = socket = new WebSocket(url); } catch { return failed(); }
+    // Some proxies neither open a socket nor refuse it.
+    const patience = setTimeout(() => mine.close(), CONNECT_MS);
+    mine.onmessage = (message) => {
+      if (mine !== socket) return;
+      clearTimeout(patience);
+      failures = 0;
+      opened = true;
+      stopPolling();
+      onFrame(JSON.parse(message.data));
+    };
     mine.onclose = (event) => {
+      clearTimeout(patience);
       if (mine !== socket) return;
       socket = null;
-      if (FINAL.includes(event.code)) return say("off", `Not live: ${event.reason || "reload the page"}`);
-      const wait = Math.min(30_000, 500 * 2 ** failures++) * (0.5 + Math.random());
-      say("waiting", failures > 3 ? "Not live: the server does not answer. Trying again; what you see may be old."
-        : "Connection lost, trying again…");
-      timer = setTimeout(connect, wait);
+      if (FINAL.includes(event.code)) return over(event.reason);
+      failed();
     };
   };
-  const leave = () => { const old = socket; socket = null; clearTimeout(timer); if (old) old.close(); };
+  const over = (reason) => { stopPolling(); say("off", `Not live: ${reason || "reload the page"}`); };
+  const failed = () => {
+    failures += 1;
+    if (root.dataset.livePoll && failures >= (opened ? 3 : 1)) startPolling();
+    const wait = Math.min(30_000, 250 * 2 ** failures) * (0.5 + Math.random());
+    if (!polling) say("waiting", "Connection lost, trying again…");
+    timer = setTimeout(connect, polling ? SOCKET_AGAIN_MS : wait);
+  };
+  const leave = () => { const old = socket; socket = null; clearTimeout(timer); stopPolling(); if (old) old.close(); };
+
+  // --- where no socket can be opened: ask, the less often the less happens ---
+  let polling = false, pollTimer = 0, pause = POLL_MS, unanswered = false;
+  const startPolling = () => { if (!polling) { polling = true; pause = POLL_MS; poll(); } };
+  const stopPolling = () => { polling = false; clearTimeout(pollTimer); };
+  const poll = async () => {
+    clearTimeout(pollTimer);
+    let more = false;
+    try {
+      const answer = await fetch(`${root.dataset.livePoll}?since=${since}`, { headers: { "HX-Request": "true" } });
+      if (!polling) return;
+      if ([401, 403, 404].includes(answer.status)) { clearTimeout(timer); return over("reload the page"); }
+      if (!answer.ok) throw new Error(answer.status);
+      const frame = await answer.json();
+      if (!polling) return;
+      say("polling", "Live by polling");
+      // A server that has come back may take sockets again.
+      if (unanswered && !socket) connect();
+      unanswered = false;
+      const news = frame.type === "events" ? frame.events.length > 0 : headsMoved(frame.runs);
+      if (frame.type === "events") onEvents(frame);
+      more = frame.more;
+      pause = news ? POLL_MS : Math.min(POLL_MOST_MS, pause * 1.5);
+    } catch {
+      if (!polling) return;
+      say("waiting", "Not live: the server does not answer. Trying again; what you see may be old.");
+      unanswered = true;
+      pause = Math.min(POLL_MOST_MS, pause * 1.5);
+    }
+    pollTimer = setTimeout(poll, more ? 0 : pause);
+  };
+  // List pages: the state and the last number of each run that may change; what is different from the last time changed.
+  let heads = null;
+  const headsMoved = (runs) => {
+    const before = heads;
+    heads = new Map(runs.map((run) => [run.pk, run.last]));
+    const moved = runs.filter((run) => before && before.get(run.pk) !== run.last);
+    if (!before) refresh(new Set(["changed"]));
+    else if (moved.length) onChanged({ kinds: ["run", "stage", "plan", "decision", "progress"], runs: moved });
+    return moved.length > 0;
+  };
+
   document.addEventListener("visibilitychange", () => {
     clearTimeout(hiddenTimer);
     if (document.hidden) hiddenTimer = setTimeout(() => { leave(); say("waiting", "Paused"); }, HIDDEN_MS);
-    else { tick(); if (!socket) { failures = 0; connect(); } }
+    else { tick(); if (!socket && !polling) { failures = 0; connect(); } }
   });
   addEventListener("online", () => { if (!socket) connect(); });
   addEventListener("pagehide", leave);

@@ -23,13 +23,19 @@ class KeeperError(Exception):
     """The keeper does not do what it was asked; the message says where to look."""
 
 
-def ensure_keeper(home: Path, ports: Mapping[str, int] | None = None, listen: str | None = None) -> dict[str, Any]:
+def ensure_keeper(
+    home: Path,
+    ports: Mapping[str, int] | None = None,
+    listen: str | None = None,
+    hosts: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """See that the keeper runs, with these entry points; returns {"pid", "started"}.
 
-    `ports` maps environment to port, `listen` is the address for all of them (127.0.0.1 at first); None
-    leaves either as it is, ports of other environments stay. Raises KeeperError when it does not come up.
+    `ports` maps environment to port, `listen` is the address for all of them (127.0.0.1 at first), `hosts` as in
+    `configure`; None leaves either as it is, ports of other environments stay. Raises KeeperError when it does
+    not come up.
     """
-    _merge_settings(home, ports, listen)
+    configure(home, ports, listen, hosts)
     running = keeper(home)
     if running:
         ring(home)
@@ -101,11 +107,16 @@ def keeper(home: Path) -> dict[str, Any] | None:
     return found if found and processes.alive(found["pid"], found["started"]) else None
 
 
-def _merge_settings(home: Path, ports: Mapping[str, int] | None, listen: str | None) -> None:
+def configure(
+    home: Path, ports: Mapping[str, int] | None, listen: str | None, hosts: Mapping[str, str] | None = None
+) -> None:
+    """Tell the keeper that runs, or the next one. `hosts` is {"portal": HOST, "environments": HOST}: browsers that
+    come to an environment under the portal's host are sent to the other one, since cookies know no ports."""
     before = read_json(settings_file(home)) or {}
     after = {
         "ports": {**before.get("ports", {}), **(ports or {})},
         "listen": listen or before.get("listen", "127.0.0.1"),
+        "hosts": dict(before.get("hosts", {}) if hosts is None else hosts),
     }
     if after != before:
         write_json(settings_file(home), after)

@@ -8,12 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pipelines.executors.rollout.local import processes
 from pipelines.executors.rollout.local.config import Config, read_access, read_config, signature
 from pipelines.executors.rollout.local.desired import DesiredState, read_desired, stamp
 from pipelines.executors.rollout.local.health import Checker, Result
+from pipelines.executors.rollout.local.output import Outputs
 from pipelines.executors.rollout.local.place import Place, read_json, write_json
 from pipelines.executors.rollout.local.replica import (
     SETTLED,
@@ -21,7 +23,7 @@ from pipelines.executors.rollout.local.replica import (
     backoff,
     command,
     environment,
-    masked,
+    hidden,
     next_moves,
     revision,
 )
@@ -39,13 +41,12 @@ SETTLE = 0.1
 MISSES_TO_LEAVE_TRAFFIC = 2
 MISSES_TO_RESTART = 5
 SLOW_START = 2.0
-LARGEST_LOG = 5 * 2**20
-LOGS_KEPT = 30
 
 
 @dataclass(slots=True)
 class EnvironmentKeeper:
-    """`hosts` are the names under which customers reach the environment, for ALLOWED_HOSTS."""
+    """`hosts` are the names under which customers reach the environment, for ALLOWED_HOSTS. `away` is for the
+    router, which see."""
 
     place: Place
     store: Store
@@ -54,8 +55,10 @@ class EnvironmentKeeper:
     mark: str
     watch: Callable[[int], None]
     hosts: str = "127.0.0.1,localhost"
+    away: tuple[str, str] = ("", "")
     replicas: dict[str, Replica] = field(default_factory=dict)
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    outputs: Outputs = field(init=False)
     state: DesiredState = field(default_factory=DesiredState)
     config: Config = field(default_factory=Config)
     allow: tuple[str, ...] = ()
@@ -65,7 +68,9 @@ class EnvironmentKeeper:
     checked: dict[str, float] = field(default_factory=dict)
     left_at: dict[str, float] = field(default_factory=dict)
     seen: dict[str, object] = field(default_factory=dict)
-    logs_limited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.outputs = Outputs(self.watch)
 
     def adopt(self, found: Mapping[str, tuple[int, int]]) -> set[str]:
         """Take over the replicas of a keeper that is gone; returns the identities that are known here."""
@@ -80,6 +85,7 @@ class EnvironmentKeeper:
             known.add(identity)
             replica.pid, replica.started = found.get(identity, (replica.pid, replica.started))
             self.watch(replica.pid)
+            self.watch(replica.output_pid)
         return known
 
     def tick(self, results: list[Result]) -> float:
@@ -94,9 +100,7 @@ class EnvironmentKeeper:
         self._stop_leaving(now)
         self._check_health(now)
         self._write(now)
-        if now - self.logs_limited > 30:
-            self.logs_limited = now
-            self._limit_logs()
+        self.outputs.tidy(self.place.logs, {self._log(replica) for replica in self.replicas.values()}, now)
         return self._delay(now)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -119,11 +123,15 @@ class EnvironmentKeeper:
 
     def _collect_deaths(self, now: float) -> None:
         for replica in list(self.replicas.values()):
-            if not replica.pid or processes.alive(replica.pid, replica.started):
+            if not replica.pid:
+                continue
+            if processes.alive(replica.pid, replica.started):
+                self.outputs.keep(replica, self._log(replica), partial(self._hidden, replica))
                 continue
             child = self.children.pop(replica.id, None)
             code = child.wait() if child else None
             processes.end_remains(self.mark, self._identity(replica))
+            self.outputs.finish(replica)
             replica.pid = replica.started = 0
             if not replica.going:
                 self._forget(replica)
@@ -225,8 +233,10 @@ class EnvironmentKeeper:
             )
             env[processes.MARK] = f"{self.mark}:{self._identity(replica)}"
             argv = command(service, replica, slug, self.place)
-            child = processes.spawn(argv, cwd=slug, env=env, log=self._log(replica))
+            output = self.outputs.begin(replica, self._log(replica), self._hidden(replica, env))
+            child = processes.spawn(argv, cwd=slug, env=env, output=output)
         except (OSError, SecretError, StoreError, ValueError) as error:
+            self.outputs.finish(replica)
             replica.deaths_in_row += 1
             replica.restarts += 1
             replica.error = str(error)
@@ -242,7 +252,7 @@ class EnvironmentKeeper:
         for replica in self.replicas.values():
             if replica.ready and replica.release in self.state.releases:
                 ready.setdefault((replica.release, replica.service), []).append(replica.port)
-        routing = route(self.place.name, self.state, ready, self.allow)
+        routing = route(self.place.name, self.state, ready, self.allow, away=self.away)
         self.router.write(self.place.name, routing)
         # Asked once in a tick, so that everything that depends on it agrees.
         self.in_force = self.router.in_force(self.place.name)
@@ -284,6 +294,7 @@ class EnvironmentKeeper:
                     processes.send(replica.pid, replica.started, signal.SIGKILL, group=True)
                 if replica.pid and not processes.alive(replica.pid, replica.started):
                     processes.end_remains(self.mark, self._identity(replica))
+                    self.outputs.finish(replica)
                     replica.pid = 0
             time.sleep(0.02)
         for child in self.children.values():
@@ -330,21 +341,15 @@ class EnvironmentKeeper:
         return max(BUSY, min([IDLE, *due]))
 
     def _with_last_words(self, replica: Replica, how: str) -> str:
-        last = processes.tail(self._log(replica))
+        return f"{how}\n{processes.tail(self._log(replica))}".strip()
+
+    def _hidden(self, replica: Replica, variables: Mapping[str, str]) -> list[str]:
         release = self.state.releases.get(replica.release)
         service = release.services.get(replica.service) if release else None
-        return masked(f"{how}\n{last}".strip(), service, self.place, self.config.values)
+        return hidden(variables, service, self.config)
 
     def _identity(self, replica: Replica) -> str:
         return f"{self.place.name}/{replica.id}"
 
     def _log(self, replica: Replica) -> Path:
         return self.place.logs / f"{replica.id}.log"
-
-    def _limit_logs(self) -> None:
-        own = {self._log(replica) for replica in self.replicas.values()}
-        for log in own:
-            processes.limit_log(log, LARGEST_LOG)
-        others = [p for p in self.place.logs.glob("*.log*") if p not in own]
-        for log in sorted(others, key=lambda p: p.stat().st_mtime, reverse=True)[LOGS_KEPT:]:
-            log.unlink(missing_ok=True)

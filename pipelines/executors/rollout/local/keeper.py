@@ -119,6 +119,7 @@ class Keeper:
     def _tick_one(self, name: str, results: list[Result]) -> float:
         environment = self.environments.get(name) or self._meet(name)
         environment.hosts = self._hosts()
+        environment.away = self._portal_and_own()
         try:
             return environment.tick(results)
         except Exception:
@@ -154,7 +155,12 @@ class Keeper:
     def _hosts(self) -> str:
         listen = self.settings.get("listen", "127.0.0.1")
         known = ["127.0.0.1", "localhost", "[::1]"]
-        return ",".join([*known, *([listen] if listen not in ("0.0.0.0", "::", *known) else [])])  # noqa: S104
+        more = {listen, self._portal_and_own()[1]} - {"0.0.0.0", "::", "", *known}  # noqa: S104
+        return ",".join([*known, *sorted(more)])
+
+    def _portal_and_own(self) -> tuple[str, str]:
+        hosts = self.settings.get("hosts", {})
+        return hosts.get("portal", ""), hosts.get("environments", "")
 
     def _read_settings(self) -> None:
         with suppress(OSError):

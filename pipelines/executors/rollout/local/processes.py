@@ -41,22 +41,30 @@ def send(pid: int, since: int, number: signal.Signals, *, group: bool = False) -
             os.kill(pid, number)
 
 
-def spawn(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start in a session of its own, output appended to `log`. Raises OSError when it cannot be started."""
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def spawn(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: int, keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start in a session of its own. What it prints goes to the descriptor `output`, which is closed here; it has the
+    descriptors `keep` under the same numbers. Raises OSError when it cannot be started."""
     try:
         return subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=dict(env),
             stdin=subprocess.DEVNULL,
-            stdout=descriptor,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keep,
         )
     finally:
-        os.close(descriptor)
+        os.close(output)
+
+
+def appending(log: Path) -> int:
+    """A descriptor that appends to `log`, a file that only its owner may read. Raises OSError."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def marked(mark: str) -> Iterator[tuple[int, int, str, bool]]:

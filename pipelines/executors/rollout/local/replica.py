@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from pipelines.executors import secrets
 from pipelines.executors.rollout.local.config import Config
 from pipelines.executors.rollout.local.place import Place
+from pipelines.executors.rollout.local.processes import MARK
 from pipelines.executors.rollout.release import Release, Service
 
 State = Literal["starting", "ready", "unready", "backoff", "leaving", "stopping"]
@@ -23,12 +23,20 @@ FIRST_BACKOFF = 0.25
 LONGEST_BACKOFF = 30.0
 # A replica that ran this long, in seconds, starts again at once when it dies.
 SETTLED = 20.0
+# Shorter than this, a value of the configuration is not taken for a secret.
+_SHORTEST = 8
+# Variables that the target gives to every replica.
+_OWN = {
+    "PATH", "LANG", "HOME", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED", "PYTHONPATH", "ALLOWED_HOSTS", "RELEASE",
+    "STATIC_URL", "DATA_DIR", "BURGER_ENVIRONMENT", "PORT", MARK,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
 class Replica:
     """`since`, `next_start` and `kill_at` are seconds since 1970. `restarts` counts deaths, `deaths_in_row`
-    those without a settled life between them. `misses` counts failed health checks in a row."""
+    those without a settled life between them. `misses` counts failed health checks in a row. `output_pid` is
+    the process that masks what it prints."""
 
     id: str
     release: str
@@ -46,6 +54,8 @@ class Replica:
     next_start: float = 0.0
     kill_at: float = 0.0
     drain: float = 5.0
+    output_pid: int = 0
+    output_started: int = 0
 
     @property
     def going(self) -> bool:
@@ -140,14 +150,15 @@ def environment(
     }
 
 
-def masked(text: str, service: Service | None, place: Place, config: Mapping[str, str]) -> str:
-    """The text without the secrets that a service was given and without the environment's configuration."""
+def hidden(variables: Mapping[str, str], service: Service | None, config: Config) -> list[str]:
+    """What must not be read in a replica's output, of all that it was started with: its secrets, and what the
+    environment's configuration gave it, now or when it started."""
+    given = set(service.secrets) if service else set()
+    plain = (_OWN | set(service.env if service else ())) - set(config.values)
     # A short value, a number or "true", stands in ordinary text as well.
-    values = [value for value in config.values() if len(value) >= 8]
-    for reference in service.secrets.values() if service else ():
-        with suppress(secrets.SecretError):
-            values.append(secrets.resolve(place.home, service.team if service else "", reference))
-    return secrets.Masker(values).mask(text)
+    return [
+        value for name, value in variables.items() if name in given or (name not in plain and len(value) >= _SHORTEST)
+    ]
 
 
 def _fill(text: str, service: Service, replica: Replica, slug: Path, place: Place) -> str:

@@ -20,8 +20,10 @@ from pipelines.executors.rollout.release import ASSETS
 ENTRY = "env-{}"
 CONTROL = "keeper"
 LOCAL_ONLY = "(ClientIP(`127.0.0.0/8`) || ClientIP(`::1/128`))"
+FIRST = 20_000
+PORTAL_COOKIES = "burger_(session|csrf)_"
 RELEASE_HEADER = "X-Burger-Release"
-RETRIES = 3
+TRIES = 8
 
 Ports = Mapping[tuple[str, str], Sequence[int]]
 
@@ -35,10 +37,13 @@ class Routing:
     weights: Mapping[str, int]
 
 
-def route(name: str, state: DesiredState, ready: Ports, allow: Iterable[str]) -> Routing:
-    """`ready` maps (release, service) to the ports of its ready replicas."""
+def route(
+    name: str, state: DesiredState, ready: Ports, allow: Iterable[str], *, away: tuple[str, str] = ("", "")
+) -> Routing:
+    """`ready` maps (release, service) to the ports of its ready replicas. `away` is (the portal's host, the host of
+    environments); browsers that come under the first are sent to the second."""
     build = _Build(name, state, ready)
-    http = build.http(sorted(allow))
+    http = build.http(sorted(allow), away)
     token = hashlib.sha256(json.dumps(http, sort_keys=True).encode()).hexdigest()[:20]
     http["routers"][f"{name}-token"] = {
         "entryPoints": [CONTROL],
@@ -60,12 +65,15 @@ class _Build:
         self.services: dict[str, Any] = {}
         self.middlewares: dict[str, Any] = {}
 
-    def http(self, allow: list[str]) -> dict[str, Any]:
+    def http(self, allow: list[str], away: tuple[str, str]) -> dict[str, Any]:
         self.middlewares[f"{self.name}-allow"] = {"ipAllowList": {"sourceRange": allow}}
-        # Only what never reached a replica is tried again, so an order is not placed twice.
-        retry = {"attempts": RETRIES, "initialInterval": "20ms"}
+        # A replica that died is tried past: with every request that had not reached it, and with those that may be done
+        # twice. An order is a POST, which is never sent again once a replica has had it.
+        retry = {"attempts": TRIES, "initialInterval": "20ms", "status": ["502"], "retryNonIdempotentMethod": False}
         self.middlewares[f"{self.name}-retry"] = {"retry": retry}
         self._errors()
+        if all(away) and away[0] != away[1]:
+            self._send_away(*away)
         for service in self._routed():
             self._weighted(service)
         for release, definition in self.state.releases.items():
@@ -147,6 +155,23 @@ class _Build:
             "loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"} for port in sorted(ports)]}
         }
         self._router(key, f"PathPrefix(`/assets/{short}/`)", key, 5000)
+
+    def _send_away(self, portal: str, own: str) -> None:
+        """A browser sends a host's cookies to all its ports, and lets each port set them. So that no release gets
+        the portal's session, or gives the portal one, browsers see a release under another host only."""
+        key = f"{self.name}-away"
+        browser = "HeaderRegexp(`User-Agent`, `Mozilla/`)"
+        rule = f"Host(`{portal}`) && ({browser} || HeaderRegexp(`Cookie`, `{PORTAL_COOKIES}`))"
+        to = {"regex": "^http://[^/]*?(:[0-9]+)?/(.*)$", "replacement": f"http://{own}${{1}}/${{2}}"}
+        self.middlewares[key] = {"redirectRegex": to}
+        self.routers[key] = {
+            "entryPoints": [ENTRY.format(self.name)],
+            # Whoever measures a release is no customer, and has no cookies.
+            "rule": f"{rule} && !HeaderRegexp(`{RELEASE_HEADER}`, `.`)",
+            "service": "noop@internal",
+            "priority": FIRST,
+            "middlewares": [f"{self.name}-allow", key],
+        }
 
     def _errors(self) -> None:
         ports = sorted(

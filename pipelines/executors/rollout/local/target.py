@@ -12,13 +12,10 @@ from pipelines.executors.rollout.local.desired import DesiredState, read_desired
 from pipelines.executors.rollout.local.place import Place, read_json, write_json
 from pipelines.executors.rollout.release import Release
 from pipelines.executors.rollout.strategy import Count, Desired, Observation
+from pipelines.executors.rollout.target import SupersededError
 
 KEPT = 10
 NOT_GOING = ("leaving", "stopping")
-
-
-class SupersededError(Exception):
-    """Another rollout has the environment now."""
 
 
 class LocalTarget:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.executors.rollout.local import processes
+from pipelines.executors.rollout.local import activate, processes
+from pipelines.executors.rollout.local.doors import DoorError, Doors
 from pipelines.executors.rollout.local.place import read_json, write_json
 from pipelines.executors.rollout.local.router import CONTROL, ENTRY, Routing, token_path
 
@@ -23,6 +24,8 @@ IDENTITY = "router"
 TIMEOUTS = {"readTimeout": "300s", "idleTimeout": "180s"}
 GRACE = 3.0
 LARGEST_LOG = 5 * 2**20
+# Routes that are not taken in after so many seconds never will be; the others are served all the same.
+ADMIT_WITHIN = 10.0
 
 
 def program() -> Path:
@@ -49,6 +52,8 @@ class Traefik:
         self.static: str = ""
         self.next_start = 0.0
         self.child: subprocess.Popen[bytes] | None = None
+        self.doors: Doors | None = None
+        self.admit_by = 0.0
         self.written: dict[str, str] = {}
         self.confirmed: dict[str, str] = {}
 
@@ -63,7 +68,10 @@ class Traefik:
             self.pid, self.since = found[IDENTITY]
             self.control, self.static = memory["control"], memory["static"]
             self.restarts = memory.get("restarts", 0)
-            return
+            if memory.get("open", True):
+                return
+            # Its keeper died before it let customers in, and nobody else can.
+            self.stop()
         for stale in self.dynamic.glob("*.yml"):
             # Its ports may belong to others by now.
             stale.unlink()
@@ -72,7 +80,7 @@ class Traefik:
         """See that it runs, with these entry points; returns the seconds until the next look."""
         if self.running:
             if self.static == self._entries(ports, listen):
-                return 1.0
+                return self._admit(now)
             self.stop()
         elif self.pid:
             self.restarts += 1
@@ -82,8 +90,24 @@ class Traefik:
         if now < self.next_start:
             return self.next_start - now
         self.next_start = now + 1.0
-        self._start(ports, listen)
+        self._start(ports, listen, now)
         return 0.02
+
+    def _admit(self, now: float) -> float:
+        """Let customers in where the router knows the way; returns the seconds until the next look."""
+        if self.doors is None or not self.doors.waiting:
+            return 1.0
+        for name in list(self.doors.waiting):
+            if name not in self.written or self.in_force(name) or now > self.admit_by:
+                self.doors.open(name)
+        if self.doors.waiting:
+            return 0.02
+        self._remember(is_open=True)
+        return 1.0
+
+    def _remember(self, *, is_open: bool) -> None:
+        known = {"control": self.control, "static": self.static, "restarts": self.restarts, "open": is_open}
+        write_json(self.memory, known)
 
     def write(self, name: str, routing: Routing) -> None:
         """Hand an environment's routes over, if they are other than before."""
@@ -109,6 +133,7 @@ class Traefik:
 
     def stop(self) -> None:
         """End it gracefully; its open requests get GRACE seconds."""
+        self._forget_doors()
         processes.send(self.pid, self.since, signal.SIGTERM)
         deadline = time.monotonic() + GRACE + 1
         while self.running and time.monotonic() < deadline:
@@ -124,27 +149,44 @@ class Traefik:
         host = f"[{listen}]" if ":" in listen else listen
         return json.dumps({ENTRY.format(name): f"{host}:{port}" for name, port in sorted(ports.items())})
 
-    def _start(self, ports: Mapping[str, int], listen: str) -> None:
-        self.problem = taken(ports, listen)
-        if self.problem:
+    def _forget_doors(self) -> None:
+        if self.doors:
+            self.doors.close()
+        self.doors = None
+
+    def _start(self, ports: Mapping[str, int], listen: str, now: float) -> None:
+        self._forget_doors()
+        try:
+            doors = Doors(ports, listen)
+        except DoorError as error:
+            self.problem = str(error)
             return
+        self.problem, self.doors, self.admit_by = "", doors, now + ADMIT_WITHIN
         self.dynamic.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.control = free_port()
         self.static = self._entries(ports, listen)
         self.confirmed.clear()
         file = self.folder / "static.yml"
         file.write_text(json.dumps(self._settings(), indent=1))
-        log = self.folder / "traefik.log"
-        processes.limit_log(log, LARGEST_LOG)
-        memory = {"control": self.control, "static": self.static, "restarts": self.restarts}
-        write_json(self.memory, memory)
-        env = {"PATH": os.defpath, processes.MARK: f"{self.mark}:{IDENTITY}", "HOME": str(self.folder)}
+        self._remember(is_open=False)
         try:
-            self.child = processes.spawn([str(program()), f"--configFile={file}"], cwd=self.folder, env=env, log=log)
+            self.child = self._spawn(file, doors.descriptors)
         except OSError as error:
             self.problem = f"the router cannot be started: {error}"
+            self._forget_doors()
             return
         self.pid, self.since = self.child.pid, processes.started(self.child.pid)
+
+    def _spawn(self, settings: Path, descriptors: Mapping[str, int]) -> subprocess.Popen[bytes]:
+        given = ",".join(f"{ENTRY.format(name)}={number}" for name, number in descriptors.items())
+        argv = [
+            sys.executable, "-I", "-S", activate.__file__, given, str(program()), f"--configFile={settings}",
+        ]  # fmt: skip
+        env = {"PATH": os.defpath, processes.MARK: f"{self.mark}:{IDENTITY}", "HOME": str(self.folder)}
+        log = self.folder / "traefik.log"
+        processes.limit_log(log, LARGEST_LOG)
+        output = processes.appending(log)
+        return processes.spawn(argv, cwd=self.folder, env=env, output=output, keep=tuple(descriptors.values()))
 
     def _settings(self) -> dict[str, object]:
         entries = {name: _entry(address) for name, address in json.loads(self.static).items()}
@@ -175,21 +217,6 @@ class Traefik:
 def _entry(address: str) -> dict[str, object]:
     lifecycle = {"graceTimeOut": f"{GRACE:g}s", "requestAcceptGraceTimeout": "0s"}
     return {"address": address, "transport": {"respondingTimeouts": TIMEOUTS, "lifeCycle": lifecycle}}
-
-
-def taken(ports: Mapping[str, int], listen: str) -> str:
-    """Which of the ports another program has, in words; "" when all are free."""
-    for name, port in sorted(ports.items()):
-        with socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((listen, port))
-            except OSError as error:
-                return (
-                    f"port {port} of the environment {name} cannot be used on {listen}: {error.strerror}. "
-                    "Stop the program that has it, or set another port base."
-                )
-    return ""
 
 
 def free_port(low: int = 20000, high: int = 32000) -> int:

@@ -1,4 +1,4 @@
-"""`publish`: a release is the digest of what is in it."""
+"""`publish` of slugs: a release is the digest of what is in it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,253 @@
+"""An environment on clusters, on behalf of one stage."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pipelines.executors.base import Control, Plan, PlanError, StageSpec, Workplace
+from pipelines.executors.connections import Environment
+from pipelines.executors.kubernetes.client import Client
+from pipelines.executors.kubernetes.content import ContentKey
+from pipelines.executors.kubernetes.errors import ClusterError, ManifestError, Refused
+from pipelines.executors.kubernetes.names import is_label, selector
+from pipelines.executors.rollout.kubernetes import rendering, shape
+from pipelines.executors.rollout.kubernetes.place import Place
+from pipelines.executors.rollout.kubernetes.planning import make_plan
+from pipelines.executors.rollout.kubernetes.records import Kept, Records, State
+from pipelines.executors.rollout.kubernetes.settings import parse
+from pipelines.executors.rollout.kubernetes.settling import HTTP_ROUTE
+from pipelines.executors.rollout.kubernetes.shape import Layout
+from pipelines.executors.rollout.kubernetes.target import ClusterTarget, answering, close_all, key_of
+from pipelines.executors.rollout.progress import Progress, driven
+from pipelines.executors.rollout.strategy import Rollout, Verify
+from pipelines.executors.rollout.target import SupersededError, Target
+
+
+class Clusters:
+    """A `target.Ground`. `there` is what connections.yaml says of the environment."""
+
+    def __init__(self, workplace: Workplace, spec: StageSpec, there: Environment) -> None:
+        self.workplace, self.spec, self.there = workplace, spec, there
+        self.environment = there.name
+        self.settings = parse(spec)
+        if not is_label(spec.pipeline):
+            raise PlanError(f"The pipeline's name {spec.pipeline!r} cannot be a label in a cluster.")
+        self._clients = {spot.name: Client(spot.cluster, spot.namespace) for spot in there.spots}
+        self._records = Records(self._clients[there.spots[0].name], there.name)
+        self._key = ContentKey.of(workplace.home)
+        # What is brought and what was there, once it is known.
+        self._new: Kept | None = None
+        self._stable: Kept | None = None
+        self._routed: Mapping[str, bool] = {}
+
+    @property
+    def base_url(self) -> str:
+        return self.there.url
+
+    def plan(self) -> Plan:
+        try:
+            with answering():
+                state = self._records.read()
+                new, stable = self._intend(state)
+                kept = self._records.everything()
+                gateways = self._gateways()
+                plan = make_plan(self.spec, self.settings, new, stable, self._clients, self._key, gateways, kept)
+                held = self.held()
+                return replace(plan, details={**plan.details, "held": held}) if held else plan
+        except ClusterError as error:
+            raise PlanError(str(error)) from None
+        except ValueError as error:
+            raise PlanError(str(error)) from None
+
+    def held(self) -> str:
+        with answering():
+            held = "" if self.settings.release else self._records.read().held
+        return f"{self.environment} was rolled back to {held}, which holds until it is released" if held else ""
+
+    def begin(self, key: str) -> Progress:
+        with answering():
+            self._check_address()
+            state = self._records.read()
+            new, stable = self._intend(state)
+            if state.rollout not in ("", key) and driven(self.workplace.home / "work" / state.rollout):
+                raise SupersededError(f"The rollout {state.rollout} is at work in {self.environment}; wait for it.")
+            state = self._records.take(key, self.spec.pipeline)
+            new = Kept(replace(new.release, when=time.time()), new.objects)
+            if not self.settings.release:
+                self._records.prepare(new.release, new.objects)
+                self._bring_configuration(new)
+            self._new, self._stable = new, stable
+            progress = Progress(new.release, stable.release.name if stable else None, {}, resumes=self.spec.resumes)
+            progress.old = self._totals(stable, live=True) if stable else {}
+            progress.position = replace(progress.position, entered=time.time())
+            self.write(key, progress)
+            return progress
+
+    def read(self, key: str) -> Progress | None:
+        with answering():
+            return self._records.progress(key)
+
+    def write(self, key: str, progress: Progress) -> None:
+        with answering():
+            self._records.write_progress(key, progress)
+
+    def rollout(self, progress: Progress) -> Rollout:
+        with answering():
+            new, stable = self._both(progress)
+            here = {name: self._layout(new, name) for name in self._clients}
+            other = stable if stable and stable.release.name != new.release.name else None
+            there = {name: self._layout(other, name) for name in self._clients} if other else {}
+            same = _same(here, there)
+            totals = {key: count for key, count in self._totals(new, live=False).items() if key not in same}
+        shared, ratio = _kinds([*here.items(), *there.items()])
+        return Rollout(
+            release=progress.release.name,
+            new=totals,
+            stable=progress.stable,
+            old={key: count for key, count in progress.old.items() if key not in same},
+            steps=self.settings.steps,
+            deadline=self.settings.deadline,
+            dynamic_stable=self.settings.dynamic_stable,
+            shared=shared,
+            ratio=ratio,
+            run_ahead=True,
+        )
+
+    @contextmanager
+    def target(self, key: str, progress: Progress, control: Control) -> Iterator[Target]:
+        changed = threading.Event()
+        places: dict[str, Place] = {}
+        with answering():
+            new, stable = self._both(progress)
+        try:
+            with answering():
+                for name in self._clients:
+                    there = self._layout(stable, name) if stable and stable.release.name != new.release.name else None
+                    labels = selector(self.spec.pipeline, self.environment)
+                    places[name] = Place(self._clients[name], self._layout(new, name), there, labels, changed.set)
+                    places[name].begin()
+            yield ClusterTarget(
+                environment=self.environment,
+                pipeline=self.spec.pipeline,
+                key=key,
+                release=progress.release,
+                places=places,
+                records=self._records,
+                changed=changed,
+                deadline=self.settings.deadline,
+                is_rollback=bool(self.settings.release),
+            )
+        finally:
+            close_all(places)
+
+    # --- releases -------------------------------------------------------------------------------------
+
+    def _intend(self, state: State) -> tuple[Kept, Kept | None]:
+        """(what shall be brought, what is there). Raises PlanError."""
+        stable = self._records.release(state.stable) if state.stable else None
+        if self.settings.release:
+            kept = self._records.release(self.settings.release)
+            if kept is None:
+                raise PlanError(
+                    f"The release {self.settings.release} of {self.environment} is not kept (any more). Choose one "
+                    "of those that the environment's page offers, or run its commit again."
+                )
+            return kept, stable
+        try:
+            name = f"{self.spec.pipeline}-{self.spec.run}-{self.spec.commit[:7]}"
+            new = self._render(name)
+            if stable is not None and stable.release.content == new.release.content:
+                # The same content under another name would restart everything for nothing.
+                again = self._render(stable.release.name)
+                return Kept(replace(stable.release, services=again.release.services), again.objects), stable
+            known = self._records.release(name)
+            if known is not None and known.release.content != new.release.content:
+                new = self._render(f"{name}-{new.release.content[:6]}")
+        except ManifestError as error:
+            raise PlanError(str(error)) from None
+        return new, stable
+
+    def _render(self, name: str) -> Kept:
+        return rendering.render(self.workplace, self.spec, self.settings, self.there, self._key, name)
+
+    def _both(self, progress: Progress) -> tuple[Kept, Kept | None]:
+        if self._new is None:
+            self._new = self._records.release(progress.release.name)
+            self._stable = self._records.release(progress.stable) if progress.stable else None
+        if self._new is None:
+            raise Refused(f"The record of the release {progress.release.name} is gone from {self.environment}.")
+        if progress.stable and self._stable is None:
+            raise Refused(f"The record of the release {progress.stable} is gone from {self.environment}.")
+        return self._new, self._stable
+
+    def _layout(self, kept: Kept | None, place: str) -> Layout:
+        objects = kept.objects.get(place, []) if kept else []
+        return shape.layout(kept.release.name if kept else "", objects, gateway=self._gateways()[place])
+
+    def _gateways(self) -> Mapping[str, bool]:
+        if not self._routed:
+            self._routed = {name: client.has(HTTP_ROUTE) for name, client in self._clients.items()}
+        return self._routed
+
+    def _totals(self, kept: Kept | None, *, live: bool) -> dict[str, int]:
+        """Replicas by service and place; `live`: as many as there are now, where an autoscaler or a person may have
+        had a say."""
+        found = {}
+        for place, client in self._clients.items():
+            for service, workload in self._layout(kept, place).workloads.items():
+                count = workload.replicas
+                if live or count is None:
+                    there = client.get(workload.ref) or {}
+                    if count is None:
+                        # How many there will be is only known once its controller has counted the nodes.
+                        count = int((there.get("status") or {}).get("desiredNumberScheduled") or 1)
+                    else:
+                        count = int(there.get("spec", {}).get("replicas", 0)) or count
+                if count:
+                    found[key_of(place, service)] = count
+        return found
+
+    # --- beginning ------------------------------------------------------------------------------------
+
+    def _check_address(self) -> None:
+        if not self.there.url and any(isinstance(step, Verify) for step in self.settings.steps):
+            raise PlanError(
+                f"with.strategy measures {self.environment}, but connections.yaml does not say where it is reached. "
+                f"Add `url` to environments.{self.environment}."
+            )
+
+    def _bring_configuration(self, new: Kept) -> None:
+        """Secrets are only here: their values stand in no record, so they go to the cluster before it is written
+        down that the rollout has begun."""
+        from pipelines.executors.kubernetes import apply as applying
+
+        for place, client in self._clients.items():
+            secrets = [item for item in new.objects.get(place, []) if item["kind"] == "Secret"]
+            if secrets:
+                applying.apply(client, secrets)
+
+
+def _same(here: Mapping[str, Layout], there: Mapping[str, Layout]) -> set[str]:
+    """The services whose pods are the same in both releases: they are not replaced, so they are not counted."""
+    return {
+        key_of(place, service)
+        for place, layout in here.items()
+        for service, workload in layout.workloads.items()
+        if (old := there[place].workloads.get(service) if place in there else None) and old.mark == workload.mark
+    }
+
+
+def _kinds(layouts: list[tuple[str, Layout]]) -> tuple[frozenset[str], frozenset[str]]:
+    """(those that are replaced in their place, those whose traffic is split by the number of replicas)."""
+    shared, ratio = set(), set()
+    for place, layout in layouts:
+        for service, workload in layout.workloads.items():
+            if workload.shared:
+                shared.add(key_of(place, service))
+            elif service not in layout.routed:
+                ratio.add(key_of(place, service))
+    return frozenset(shared), frozenset(ratio)

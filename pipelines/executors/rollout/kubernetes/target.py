@@ -1,0 +1,248 @@
+"""All places of an environment together, as one target: in lockstep, with one abort."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+
+from pipelines.executors.base import Log
+from pipelines.executors.kubernetes import apply as applying
+from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, Refused, Stopped
+from pipelines.executors.kubernetes.names import Ref
+from pipelines.executors.kubernetes.render import job_state
+from pipelines.executors.kubernetes.settle import present, refuse_foreign
+from pipelines.executors.rollout.kubernetes.place import Place
+from pipelines.executors.rollout.kubernetes.records import Records
+from pipelines.executors.rollout.kubernetes.settling import settle
+from pipelines.executors.rollout.kubernetes.shape import Layout
+from pipelines.executors.rollout.release import Release
+from pipelines.executors.rollout.strategy import Count, Desired, Observation, Rollout
+from pipelines.executors.rollout.target import AwayError, NotPreparedError
+
+# A watch that lost an event would be noticed after so many seconds.
+LOOK_AGAIN = 0.5
+TROUBLES_EVERY = 1.0
+GONE_WITHIN = 15.0
+MOST_REASONS = 8
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What the cluster's client says, as the driver of rollouts understands it."""
+    try:
+        yield
+    except (ClusterAway, Stopped) as error:
+        raise AwayError(str(error)) from error
+    except ClusterError as error:
+        # A refusal is no machinery that broke by itself: the sentence is the server's.
+        raise ValueError(str(error)) from error
+
+
+def key_of(place: str, service: str) -> str:
+    """How the arithmetic calls a service of a place."""
+    return f"{place}/{service}"
+
+
+@dataclass(slots=True)
+class ClusterTarget:
+    """A `target.Target`. `places` by name; `objects` are the new release's, by place, Secrets with their values where
+    this worker has rendered them. `records` holds the environment's state."""
+
+    environment: str
+    pipeline: str
+    key: str
+    release: Release
+    places: Mapping[str, Place]
+    records: Records
+    changed: threading.Event
+    deadline: float
+    is_rollback: bool = False
+    said: set[str] = field(default_factory=set)
+    looked: float = 0.0
+    counted: float = 0.0
+    nodes: dict[str, int] = field(default_factory=dict)
+    moving: bool = False
+
+    # --- before the first replica ---------------------------------------------------------------------
+
+    def prepare(self) -> Iterator[Log | None]:
+        """Accounts, configuration and the like, and what keeps data; then the Jobs, each to its end."""
+        with answering():
+            for place in self.places.values():
+                yield from self._refuse_foreign(place)
+                if place.new.before:
+                    applying.apply(place.client, place.new.before)
+                place.begin_stateful()
+            yield from self._jobs()
+
+    def _refuse_foreign(self, place: Place) -> Iterator[None]:
+        layout = place.new
+        items = [*(w.object for w in layout.workloads.values()), *layout.services, *layout.routes, *layout.after]
+        for item, live in zip(items, present(place.client, items), strict=True):
+            refuse_foreign(place.client, item, live)
+        yield None
+
+    def _jobs(self) -> Iterator[Log | None]:
+        until = time.monotonic() + self.deadline
+        open_ = {(name, Ref.of(job)): job for name, place in self.places.items() for job in place.new.jobs}
+        for (name, _), job in open_.items():
+            applying.apply(self.places[name].client, [job])
+        while open_:
+            for (name, ref), job in list(open_.items()):
+                client = self.places[name].client
+                state, reason = job_state(client.get(ref) or job)
+                if state == "failed":
+                    words = self._last_words(self.places[name], ref)
+                    raise NotPreparedError(f"{client.place}: {ref} failed: {reason}{words}")
+                if state == "succeeded":
+                    yield Log(f"{client.place}: {ref} is done\n")
+                    del open_[name, ref]
+            if open_ and time.monotonic() > until:
+                names = ", ".join(f"{place}: {ref}" for place, ref in open_)
+                raise NotPreparedError(f"Not done within {self.deadline:g} s: {names}.")
+            yield None
+            if open_:
+                self.wait(LOOK_AGAIN)
+
+    def _last_words(self, place: Place, job: Ref) -> str:
+        pods = place.client.list("Pod", labels=f"job-name={job.name}")
+        for pod in sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True):
+            try:
+                lines = place.client.log(pod["metadata"]["name"], lines=5).strip().splitlines()
+            except Refused:
+                continue
+            if lines:
+                return f"\n{pod['metadata']['name']}: {lines[-1][:300]}"
+        return ""
+
+    # --- what there is --------------------------------------------------------------------------------
+
+    def observe(self) -> Observation:
+        with answering():
+            sets: dict[str, dict[str, Count]] = {}
+            weights = []
+            for name, place in self.places.items():
+                for release, services in place.counts().items():
+                    there = sets.setdefault(release, {})
+                    there.update({key_of(name, service): count for service, count in services.items() if count.running})
+                weights.append(place.weights())
+        self.moving = None in weights
+        alike = weights[0] if weights and all(one == weights[0] for one in weights) else None
+        return Observation({release: services for release, services in sets.items() if services}, alike or {})
+
+    def fit(self, rollout: Rollout) -> Rollout:
+        """A DaemonSet has as many pods as there are nodes for it."""
+        daemons = {
+            key_of(name, service): (place, service)
+            for name, place in self.places.items()
+            for service, workload in place.new.workloads.items()
+            if workload.kind == "DaemonSet" and key_of(name, service) in rollout.new
+        }
+        if not daemons:
+            return rollout
+        if daemons.keys() - self.nodes.keys() or time.monotonic() - self.counted > 2 * LOOK_AGAIN:
+            self.counted = time.monotonic()
+            with answering():
+                for name, place in self.places.items():
+                    found = {key_of(name, service): number for service, number in place.nodes().items()}
+                    self.nodes.update({key: number for key, number in found.items() if number})
+        new = {**rollout.new, **{key: self.nodes[key] for key in daemons if key in self.nodes}}
+        old = {**rollout.old, **{key: self.nodes[key] for key in daemons if key in self.nodes and key in rollout.old}}
+        return replace(rollout, new=new, old=old)
+
+    def wait(self, seconds: float) -> None:
+        # A router says in its route's status that it took it in; routes are not watched.
+        if self.changed.wait(seconds if self.moving else max(seconds, LOOK_AGAIN)):
+            self.changed.clear()
+
+    def tend(self) -> None:
+        """The cluster keeps what it was told by itself."""
+
+    def why_not_ready(self, release: str) -> str:
+        with answering():
+            said = [text for place in self.places.values() for text in place.troubles(release)]
+        # Where some say what is wrong, those that only are not ready yet say nothing.
+        said = [text for text in said if not text.endswith(_NORMAL)] or said
+        return "\n".join(list(dict.fromkeys(said))[:MOST_REASONS]) or "nothing is known about its pods"
+
+    def news(self) -> Sequence[str]:
+        if time.monotonic() - self.looked < TROUBLES_EVERY:
+            return ()
+        self.looked = time.monotonic()
+        with answering():
+            found = [text for place in self.places.values() for text in place.troubles(self.release.name)]
+        # That a pod starts is no news.
+        fresh = [text for text in found if text not in self.said and not text.endswith(_NORMAL)]
+        self.said.update(fresh)
+        return fresh
+
+    # --- one step -------------------------------------------------------------------------------------
+
+    def apply(self, desired: Desired) -> None:
+        with answering():
+            for name, place in self.places.items():
+                if place.apply(_of_place(desired.sets, name), desired.weights):
+                    # No pod changes by it, so nothing would say that the next step may follow.
+                    self.changed.set()
+
+    def finish(self, desired: Desired, stable: str) -> None:
+        """The rest of the release that stays; what is of others goes, or is kept for a while."""
+        with answering():
+            now = time.time()
+            before = self.records.read()
+            older = {r: at for r, at in before.retire.items() if at > now and r not in (stable, self.release.name)}
+            retire = {**older, **{r: now + seconds for r, seconds in desired.keep.items()}}
+            for name, place in self.places.items():
+                place.apply(_of_place(desired.sets, name), desired.weights)
+            self._until_gone(stable, retire)
+            came = stable == self.release.name
+            held = (stable if self.is_rollback else "") if came else before.held
+            self.records.write(self.key, stable=stable, rollout="", finished=self.key, retire=retire, held=held)
+            kept = self.records.forget([*([stable] if stable else []), *retire])
+            for place in self.places.values():
+                layout = _layout(place, stable)
+                where = {"pipeline": self.pipeline, "environment": self.environment}
+                settle(place.client, layout, kept, retire, **where)
+
+    def keep(self, release: Release) -> None:
+        with answering():
+            self.records.keep(release)
+
+    def _until_gone(self, stable: str, retire: Mapping[str, float]) -> None:
+        """Until the pods that shall go are on their way."""
+        until = time.monotonic() + GONE_WITHIN
+        while time.monotonic() < until:
+            self.changed.clear()
+            if not any(
+                place.running_beside(layout, [other for other in place.layouts if other.release in retire])
+                for place in self.places.values()
+                if (layout := _layout(place, stable)) is not None
+            ):
+                return
+            self.changed.wait(LOOK_AGAIN)
+
+
+_NORMAL = (": starts", "its readiness probe does not pass yet")
+
+
+def _of_place(sets: Mapping[str, Mapping[str, int]], name: str) -> dict[str, dict[str, int]]:
+    """The services of one place, by their own names."""
+    prefix = key_of(name, "")
+    return {
+        release: {key.removeprefix(prefix): count for key, count in services.items() if key.startswith(prefix)}
+        for release, services in sets.items()
+    }
+
+
+def _layout(place: Place, release: str) -> Layout | None:
+    return next((layout for layout in place.layouts if layout.release == release), None)
+
+
+def close_all(places: Mapping[str, Place]) -> None:
+    with ExitStack() as stack:
+        for place in places.values():
+            stack.callback(place.client.close)
+            stack.callback(place.close)

@@ -1,0 +1,140 @@
+"""Build the cluster's programs from Go modules, once; the caches stay below the build folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.layout import ClusterError, Layout
+from tests.cluster.processes import run
+
+GO = Path(__file__).resolve().parent / "go"
+LONGEST = 3600  # seconds for one program, from nothing, on a slow machine
+# A command, and the Debian package that brings it.
+NEEDED = {
+    "dockerd": "docker.io",
+    "docker": "docker.io",
+    "docker-registry": "docker-registry",
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "ipset": "ipset",
+    "conntrack": "conntrack",
+    "htpasswd": "apache2-utils",
+    "debootstrap": "debootstrap",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "sysctl": "procps",
+}
+CNI = Path("/usr/lib/cni")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A file in build/bin, and the package of a family's module that it is built from."""
+
+    name: str
+    family: str
+    package: str
+
+
+PROGRAMS = (
+    *(
+        Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}")
+        for name in (
+            "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
+        )
+    ),
+    Program("etcd", "kubernetes", "go.etcd.io/etcd/server/v3"),
+    Program("storage", "kubernetes", "./storage"),
+    Program("coredns", "coredns", "github.com/coredns/coredns"),
+    Program("pause", "pause", "."),
+)  # fmt: skip
+
+
+def check_machine() -> None:
+    """Raise with all that this machine lacks, and the command that brings it."""
+    if os.geteuid() != 0:
+        raise ClusterError("A cluster needs network namespaces, mounts and cgroups of its own: run this as root.")
+    missing = sorted({package for command, package in NEEDED.items() if not shutil.which(command)})
+    if not (CNI / "bridge").exists():
+        missing.append("containernetworking-plugins")
+    if missing:
+        raise ClusterError(f"This machine lacks programs: apt-get install --no-install-recommends {' '.join(missing)}")
+
+
+def check_go() -> None:
+    """Raise where there is no Go that builds the cluster; from 1.21 it fetches the version that go.mod asks for."""
+    found = run(["go", "env", "GOVERSION"]).strip() if shutil.which("go") else "none"
+    number = re.match(r"go1\.(\d+)", found)
+    if not number or int(number[1]) < 21:
+        raise ClusterError(
+            f"The cluster is built from source with Go 1.24 or later; found {found}. See https://go.dev/dl."
+        )
+
+
+def version(family: str, module: str) -> str:
+    """The version of a module that the family's go.mod names."""
+    found = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (GO / family / "go.mod").read_text(), re.M)
+    if not found:
+        raise ClusterError(f"{GO / family / 'go.mod'} names no version of {module}.")
+    return found[1]
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    caches = layout.build / "go"
+    return {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false",  # so that the cache can be removed like any folder
+        "GOMODCACHE": str(caches / "mod"),
+        "GOCACHE": str(caches / "cache"),
+        "GOWORK": "off",
+    }
+
+
+def programs(layout: Layout) -> None:
+    """Build what is missing, or older than the family's go.mod; says what takes long."""
+    layout.bin.mkdir(parents=True, exist_ok=True)
+    for program in PROGRAMS:
+        target = layout.bin / program.name
+        stamp = layout.bin / f".{program.name}.sum"
+        if target.exists() and stamp.exists() and stamp.read_text() == _sum(program):
+            continue
+        check_go()
+        print(f"building {program.name}", flush=True)
+        _build(layout, program, target)
+        stamp.write_text(_sum(program))
+
+
+def _sum(program: Program) -> str:
+    """What a program is made from, as a digest."""
+    digest = hashlib.sha256(program.package.encode())
+    folder = GO / program.family
+    sources = [folder / program.package] if program.package.startswith(".") else []
+    for path in sorted([folder / "go.mod", *(file for source in sources for file in source.glob("*.go"))]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _build(layout: Layout, program: Program, target: Path) -> None:
+    flags = "-s -w"
+    if program.package.startswith("k8s.io/kubernetes/"):
+        kubernetes = version("kubernetes", "k8s.io/kubernetes")
+        major, minor = kubernetes.removeprefix("v").split(".")[:2]
+        stamped = {"gitVersion": kubernetes, "gitMajor": major, "gitMinor": minor}
+        flags += "".join(f" -X k8s.io/component-base/version.{key}={value}" for key, value in stamped.items())
+    partial = target.with_name(f".{program.name}.partial")
+    command = ["nice", "-n", "5", "go", "-C", str(GO / program.family), "build", "-trimpath", "-ldflags", flags]
+    run([*command, "-o", partial, program.package], timeout=LONGEST, env=environment(layout))
+    partial.rename(target)
+
+
+def module(layout: Layout, family: str, name: str) -> Path:
+    """The folder with the source of a module that the family requires, downloaded at first."""
+    command = ["go", "-C", str(GO / family), "mod", "download", "-json", name]
+    return Path(json.loads(run(command, timeout=600, env=environment(layout)))["Dir"])

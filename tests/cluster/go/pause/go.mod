@@ -1,0 +1,3 @@
+module burger.example/cluster/pause
+
+go 1.24.0

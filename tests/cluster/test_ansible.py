@@ -1,0 +1,339 @@
+"""The project's playbooks on a real cluster: what they plan, what they do, and whether it has an effect."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes import client
+
+from pipelines.executors.ansible import AnsibleExecutor
+from pipelines.executors.base import Artifact, Log, Outcome, PlanError, Progress, StageSpec, Unattended, Workplace
+from pipelines.executors.connections import Cluster
+from pipelines.executors.kubernetes.client import Client
+from pipelines.executors.secrets import SecretError, resolve
+from pipelines.executors.store import Store
+from tests.cluster.facts import Facts
+from tests.cluster.forwarder import Forwarder
+
+pytestmark = pytest.mark.cluster
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECRET = "hunter2-Geheimnis/ä"
+WRITING = ["variables", "secrets", "access"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Ansible's compiled files, made once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path, cache):
+    found = tmp_path / "home"
+    (found / "secrets" / "platform").mkdir(parents=True)
+    (found / "cache").symlink_to(cache)
+    keep(found, "shop-key", SECRET)
+    return found
+
+
+def keep(home, name, value):
+    path = home / "secrets" / "platform" / name
+    path.write_text(value)
+    path.chmod(0o600)
+
+
+def connect(home, environment, clusters, places):
+    """Write connections.yaml: `clusters` maps names to kubeconfigs, `places` are (cluster, namespace)."""
+    content = {
+        "clusters": {name: {"kubeconfig": str(path)} for name, path in clusters.items()},
+        "environments": {environment: {"places": [{"cluster": c, "namespace": n} for c, n in places]}},
+    }
+    (home / "connections.yaml").write_text(yaml.safe_dump(content))
+
+
+def workspace(home, **files):
+    """The project's playbooks, and files beside them, as the tree of a commit."""
+    tree = home.parent / "tree"
+    shutil.copytree(PROJECT / "playbooks", tree / "playbooks")
+    for name, text in files.items():
+        (tree / "playbooks" / f"{name}.yml").write_text(text)
+    digest, size = Store(home).pack(tree)
+    return Artifact("source", "workspace", digest, size)
+
+
+def spec(artifact, **with_):
+    return StageSpec(
+        run=7,
+        pipeline="shop",
+        stage="configure",
+        kind="ansible",
+        owner="platform",
+        commit="c" * 40,
+        environment="staging",
+        with_=with_,
+        artifacts={artifact.name: artifact},
+        timeout=300,
+    )
+
+
+def start(home, stage, key="a"):
+    """(everything in the log, all that came besides, the outcome)."""
+    events = list(AnsibleExecutor(Workplace(home)).start(stage, key, Unattended()))
+    assert isinstance(events[-1], Outcome)
+    return "".join(e.text for e in events if isinstance(e, Log)), events[:-1], events[-1]
+
+
+def test_two_namespaces_are_configured_as_planned_and_a_second_run_changes_nothing(
+    home, cluster, kubernetes_client, make_namespace
+):
+    north, south = sorted((make_namespace(), make_namespace()))
+    connect(
+        home, "staging", {"main": cluster.kubeconfig, "other": cluster.kubeconfig}, [("main", north), ("other", south)]
+    )
+    stage = spec(workspace(home), secrets={"SHOP_KEY": "shop-key"}, tags=WRITING)
+    executor = AnsibleExecutor(Workplace(home))
+    plan = executor.plan(stage)
+    assert plan.details["hosts"] == [f"main/{north}", f"other/{south}"]
+    shown = json.dumps(plan.as_dict(), ensure_ascii=False)
+    assert "Burger Stack (staging)" in shown
+    assert "default-deny" in shown
+    assert "to-database" in shown
+    for hidden in (
+        SECRET,
+        base64.b64encode(SECRET.encode()).decode(),
+        "managedFields",
+        "resourceVersion",
+        "creationTimestamp",
+        '\\"uid',
+    ):
+        assert hidden not in shown
+
+    # It plans again, and begins only if the digest is the same.
+    log, events, end = start(home, replace(stage, approved_digest=plan.digest))
+    assert (end.state, end.reason) == ("succeeded", "6 changes on 2 hosts")
+    assert f"  changed main/{north}" in log
+    counts = [event for event in events if isinstance(event, Progress)][-1].data["hosts"]
+    assert {host: found["changed"] for host, found in counts.items()} == {f"main/{north}": 3, f"other/{south}": 3}
+    core, network = client.CoreV1Api(kubernetes_client), client.NetworkingV1Api(kubernetes_client)
+    for namespace in (north, south):
+        assert core.read_namespaced_config_map("environment", namespace).data["SHOP_CURRENCY"] == "EUR"
+        data = core.read_namespaced_secret("environment", namespace).data
+        assert {name: base64.b64decode(value).decode() for name, value in data.items()} == {"SHOP_KEY": SECRET}
+        policies = {
+            policy.metadata.name: policy.spec for policy in network.list_namespaced_network_policy(namespace).items
+        }
+        assert policies["default-deny"].policy_types == ["Ingress", "Egress"]
+        (allowed,) = policies["to-database"].ingress
+        assert allowed.ports[0].port == 5432
+        assert allowed._from[0].pod_selector.match_expressions[0].values == ["backend", "migrate"]
+    assert SECRET not in log
+
+    assert start(home, stage, key="b")[2].reason == "nothing to change on 2 hosts"
+    assert executor.plan(stage).summary.endswith("no changes")
+
+
+def test_a_plan_names_what_differs_and_policies_that_are_not_asked_for_any_more_go(
+    home, cluster, kubernetes_client, namespace
+):
+    connect(home, "staging", {"main": cluster.kubeconfig}, [("main", namespace)])
+    stage = spec(workspace(home), secrets={"SHOP_KEY": "shop-key"}, tags=WRITING)
+    assert start(home, stage)[2].state == "succeeded"
+    keep(home, "shop-key", "another")
+    core, network = client.CoreV1Api(kubernetes_client), client.NetworkingV1Api(kubernetes_client)
+    core.patch_namespaced_config_map("environment", namespace, {"data": {"SHOP_CURRENCY": "USD"}})
+    services = [{"app": "backend", "port": 8000, "from": ["agent"], "outside": True}]
+    stage = replace(stage, with_={**stage.with_, "variables": {"network_policies_services": services}})
+    plan = AnsibleExecutor(Workplace(home)).plan(stage)
+    titles = "\n".join(change.title for change in plan.changes)
+    diffs = "".join(change.diff for change in plan.changes)
+    assert "environment_variables : Write the ConfigMap of the variables" in titles
+    assert "secrets : Foresee the Secret" in titles
+    assert "(NetworkPolicy/to-database)" in titles
+    assert "-  SHOP_CURRENCY: USD" in diffs
+    assert "-SHOP_KEY: " in diffs
+    assert "another" not in json.dumps(plan.as_dict())
+    assert start(home, replace(stage, approved_digest=plan.digest), key="b")[2].state == "succeeded"
+    left = {policy.metadata.name for policy in network.list_namespaced_network_policy(namespace).items}
+    assert "to-backend" in left
+    assert not left & {"to-database", "reach-database", "to-frontend"}
+
+
+def as_the_portal(cluster, namespace, target):
+    """The path of a kubeconfig, for the account and the rights in `namespace` that the project ships."""
+    role, binding = (
+        yaml.safe_load((PROJECT / "docker/k8s/rbac" / f"{name}.yaml").read_text()) for name in ("role", "binding")
+    )
+    binding["subjects"][0]["namespace"] = namespace
+    with closing(Client(Cluster("main", Path(cluster.kubeconfig)), namespace)) as admin:
+        for item in (
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "burger-stack"}},
+            role,
+            binding,
+        ):
+            admin.apply(item)
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/burger-stack/token"
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+        token = admin.raw("POST", path, None, request)["status"]["token"]
+    config = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    target.write_text(yaml.safe_dump(config))
+    return target
+
+
+def probing(artifact, cluster, unenforced, patience=2):
+    variables = {
+        "network_effect_image": cluster.base_image["python"],
+        "network_effect_unenforced": unenforced,
+        "network_effect_patience": patience,
+    }
+    return spec(artifact, tags=["access", "effect"], variables=variables)
+
+
+def test_a_cluster_that_does_not_enforce_is_said_to_be_such(home, cluster, kubernetes_client, namespace, tmp_path):
+    kubeconfig = as_the_portal(cluster, namespace, tmp_path / "account.kubeconfig")
+    connect(home, "staging", {"main": kubeconfig}, [("main", namespace)])
+    artifact = workspace(home)
+    _, _, end = start(home, probing(artifact, cluster, "warn"))
+    words = "the cluster main does not enforce network policies"
+    assert (end.state, words in end.reason) == ("succeeded", True), end.reason
+    assert words in end.data["warnings"][f"main/{namespace}"]
+    stage = probing(artifact, cluster, "fail")
+    stage = replace(
+        stage, with_={**stage.with_, "variables": {**stage.with_["variables"], "network_effect_patience": 2}}
+    )
+    _, _, end = start(home, stage, key="b")
+    assert (end.state, words in end.reason) == ("failed", True), end.reason
+    jobs = client.BatchV1Api(kubernetes_client).list_namespaced_job(namespace).items
+    assert [job for job in jobs if job.metadata.deletion_timestamp is None] == []
+
+
+def test_policies_that_are_enforced_are_proven(home, cluster, kubernetes_client, namespace):
+    assert cluster.machines, "a cluster of somebody else's: its nodes cannot be told to enforce"
+    connect(home, "staging", {"main": cluster.kubeconfig}, [("main", namespace)])
+    with enforced(cluster, client.CoreV1Api(kubernetes_client), namespace):
+        log, _, end = start(home, probing(workspace(home), cluster, "fail"))
+    assert (end.state, end.data["warnings"]) == ("succeeded", {}), f"{end.reason}\n{log}"
+
+
+@contextmanager
+def enforced(cluster: Facts, core: client.CoreV1Api, namespace: str) -> Iterator[None]:
+    """What a network plugin would do for the probe's pods: on each node, strangers do not get through to the target."""
+    mark = f"ans-{namespace[-8:]}"
+    sources, targets = f"{mark}-from", f"{mark}-to"
+
+    def everywhere(*command: str) -> None:
+        for machine in cluster.machines.values():
+            subprocess.run([*machine.inside, *command], check=True, timeout=30, capture_output=True)
+
+    rule = ("-m", "set", "--match-set", sources, "src", "-m", "set", "--match-set", targets, "dst", "-j", "DROP")
+    stop = threading.Event()
+
+    def follow() -> None:
+        known: set[tuple[str, str]] = set()
+        while not stop.wait(0.3):
+            for pod in core.list_namespaced_pod(namespace, label_selector="burger-stack/probe").items:
+                app = pod.metadata.labels["app"]
+                named = {"policy-probe": targets, "policy-probe-stranger": sources}.get(app)
+                if named and pod.status.pod_ip and (named, pod.status.pod_ip) not in known:
+                    everywhere("ipset", "-exist", "add", named, pod.status.pod_ip)
+                    known.add((named, pod.status.pod_ip))
+
+    for name in (sources, targets):
+        everywhere("ipset", "create", name, "hash:ip")
+    everywhere("iptables", "-w", "-I", "FORWARD", *rule)
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        everywhere("iptables", "-w", "-D", "FORWARD", *rule)
+        for name in (sources, targets):
+            everywhere("ipset", "destroy", name)
+
+
+def test_a_secret_comes_out_of_the_namespace_of_its_team(home, cluster, kubernetes_client):
+    core, mark = client.CoreV1Api(kubernetes_client), f"ans-{secrets.token_hex(4)}"
+    where = {"secrets": {"kubernetes": {"cluster": "main", "namespace": mark + "-{team}"}}}
+    (home / "connections.yaml").write_text(
+        yaml.safe_dump({"clusters": {"main": {"kubeconfig": str(cluster.kubeconfig)}}, **where})
+    )
+    core.create_namespace({"metadata": {"name": f"{mark}-ops"}})
+    try:
+        stored = {"metadata": {"name": "registry"}, "stringData": {"value": SECRET, "user": "robot"}}
+        core.create_namespaced_secret(f"{mark}-ops", stored)
+        assert resolve(home, "ops", "kubernetes:registry") == SECRET
+        assert resolve(home, "ops", "kubernetes:registry/user") == "robot"
+        with pytest.raises(SecretError, match=f"expected 'value' in the Secret registry of the namespace {mark}-dev"):
+            resolve(home, "dev", "kubernetes:registry")
+    finally:
+        core.delete_namespace(f"{mark}-ops")
+
+
+LOSING = """
+- name: Lose a cluster
+  hosts: clusters
+  gather_facts: false
+  environment: "{{ burger_cluster_access }}"
+  tasks:
+    - name: Look once
+      kubernetes.core.k8s_info: &look
+        api_version: v1
+        kind: ConfigMap
+        namespace: "{{ burger_namespace }}"
+    - name: Go on when told
+      ansible.builtin.wait_for: {path: "{{ go }}", timeout: 120}
+    - name: Look again
+      kubernetes.core.k8s_info: *look
+"""
+
+
+def test_a_cluster_that_is_away_is_waited_for_and_one_that_goes_away_is_tried_again(
+    home, cluster, make_namespace, tmp_path
+):
+    near, far = make_namespace(), make_namespace()
+    forwarder = Forwarder(cluster.kubeconfig, tmp_path / "far.kubeconfig")
+    clusters = {"near": cluster.kubeconfig, "far": forwarder.kubeconfig}
+    connect(home, "staging", clusters, [("near", near), ("far", far)])
+    go = tmp_path / "go"
+    stage = spec(workspace(home, losing=LOSING), playbook="playbooks/losing.yml", variables={"go": str(go)})
+    executor = AnsibleExecutor(Workplace(home))
+    _, _, end = start(home, stage)
+    assert (end.state, f"Unreachable: far/{far}." in end.reason) == ("engine", True), end.reason
+    with pytest.raises(PlanError, match=f"Unreachable: far/{far}"):
+        executor.plan(stage)
+
+    ends = []
+    with forwarder:
+        thread = threading.Thread(target=lambda: ends.append(start(home, stage)[2]))
+        thread.start()
+        events = home / "work" / "a" / "events.jsonl"
+        deadline = time.monotonic() + 120
+        while not (events.exists() and "Go on when told" in events.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    go.touch()
+    thread.join(120)
+    (end,) = ends
+    assert (end.state, end.retry_hint) == ("error", {"limit": [f"far/{far}"]}), end.reason
+    assert f"Unreachable: far/{far} (" in end.reason
+    assert (end.data["hosts"][f"far/{far}"]["unreachable"], end.data["hosts"][f"near/{near}"]["failed"]) == (1, 0)
+    with forwarder:
+        again = replace(stage, with_={**stage.with_, "_retry": end.retry_hint})
+        _, _, end = start(home, again, key="b")
+    assert (end.state, list(end.data["hosts"])) == ("succeeded", [f"far/{far}"])
