@@ -363,7 +363,7 @@ def roll_back(*, release: int, user: User, reason: str) -> Run:
         group="roll-back",
         title=f"Roll {environment.name} back to {kept.name}",
         environment=environment.name,
-        with_={"target": "local", "rollback_to": kept.name},
+        with_={"rollback_to": kept.name},
     )
     push = Push(
         ref=kept.run.ref if kept.run else "", commit=kept.commit, subject=f"Roll back to {kept.name}: {reason}",

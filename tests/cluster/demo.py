@@ -61,9 +61,9 @@ class Customers:
                 if answer.status == 200:
                     self.releases[answer.headers["X-Release"] or "?"] += 1
                 else:
-                    self.lost.append(f"{address} answered {answer.status}")
+                    self.lost.append(f"{time.strftime('%H:%M:%S')} {address} answered {answer.status}")
             except (OSError, http.client.HTTPException) as error:
-                self.lost.append(f"{address}: {error!r}")
+                self.lost.append(f"{time.strftime('%H:%M:%S')} {address}: {error!r}")
                 connection.close()
         connection.close()
 
@@ -94,7 +94,9 @@ class Story:
         said = ", ".join(f"{number} by {release}" for release, number in sorted(self.customers.releases.items()))
         self._say(f"Customers asked {self.customers.releases.total()} times and were answered: {said}.")
         if self.customers.lost:
-            self._say(f"{len(self.customers.lost)} requests were lost; the first: {self.customers.lost[0]}")
+            self._say(f"{len(self.customers.lost)} requests were lost:")
+            for what, number in Counter(self.customers.lost).most_common(20):
+                self._journey.console.print(f"  {what} ({number} times)")
         return told and not self.customers.lost
 
     def _first(self) -> bool:

@@ -21,7 +21,7 @@ from tests.pipelines.helpers import begin
 
 from .pages import PAGES, README, ROOT, commands, name_of
 
-TOOLS = {"cd", "chmod", "cp", "curl", "git", "kill", "mkdir", "rm", "sudo"}
+TOOLS = {"ansible-vault", "cd", "chmod", "cp", "curl", "git", "kill", "mkdir", "rm", "sudo"}
 TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 BURGER = typer.main.get_command(app)
 SNIPPETS = [

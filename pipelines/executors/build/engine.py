@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from docker.client import DockerClient
 
+_HOW_IT_RUNS = (
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "StopSignal",
+    "User",
+    "Volumes",
+    "WorkingDir",
+)
 PATIENCE = 15  # seconds for one answer of the engine
 
 
@@ -28,11 +41,13 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`id` is the engine's name for it, "sha256:" and 64 hex digits; `size` and those of its layers are in bytes."""
+    """`id` is the engine's name for it, "sha256:" and 64 hex digits; `size` and those of its layers are in bytes.
+    `content` is the digest of what it holds and how it runs, its labels and times aside."""
 
     id: str
     size: int
     layers: tuple[Layer, ...]
+    content: str = ""
 
 
 class Engine:
@@ -65,7 +80,11 @@ class Engine:
             except ImageNotFound:
                 return None
             layers = [Layer(int(each["Size"]), _made_by(each["CreatedBy"])) for each in found.history() if each["Size"]]
-        return Image(str(found.id), int(found.attrs["Size"]), tuple(reversed(layers)))
+        return Image(str(found.id), int(found.attrs["Size"]), tuple(reversed(layers)), _content(found.attrs))
+
+    def tag(self, image: str, tag: str) -> None:
+        with self._answering():
+            self._client.images.get(image).tag(tag)
 
     def tags(self, repository: str) -> list[str]:
         """The images of a repository as REPOSITORY:TAG, the newest first."""
@@ -113,6 +132,13 @@ class Engine:
             f"The Docker Engine at {self.name} does not answer ({said}). "
             "Start it, or correct `docker.host` in connections.yaml; this goes on by itself then."
         )
+
+
+def _content(attributes: Mapping[str, Any]) -> str:
+    config = attributes.get("Config") or {}
+    runs = {name: config.get(name) for name in _HOW_IT_RUNS}
+    held = [attributes.get("Os"), attributes.get("Architecture"), attributes["RootFS"].get("Layers"), runs]
+    return "sha256:" + hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
 def _made_by(created_by: str) -> str:

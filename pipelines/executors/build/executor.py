@@ -34,7 +34,7 @@ from pipelines.executors.build import builders, order, steps, words
 from pipelines.executors.build.builders import Builder
 from pipelines.executors.build.context import dockerfile_of
 from pipelines.executors.build.dockerfile import Facts, read
-from pipelines.executors.build.engine import Engine, EngineAwayError
+from pipelines.executors.build.engine import Engine, EngineAwayError, Image
 from pipelines.executors.build.scope import scope_of
 from pipelines.executors.build.settings import Settings, settings_of
 from pipelines.executors.connections import Connections, ConnectionsError, load
@@ -193,6 +193,11 @@ class BuildExecutor:
         seconds = max(0.0, (folder / "exit.json").stat().st_mtime - seconds)
         done, cached, _ = said.counted()
         tag = self._tag(spec, asked, key)
+        if same := self._unchanged(engine, image, spec.released):
+            # Under its former digest, so that nothing that runs it is replaced for the sake of a label.
+            yield Log(f"The same as in the last release, {same.id}, and known by that digest.\n")
+            image = same
+            engine.tag(image.id, tag)
         facts: dict[str, Any] = {
             "component": asked.settings.component,
             "commit": spec.commit,
@@ -213,6 +218,11 @@ class BuildExecutor:
             f"built {asked.settings.component} as {image.id[:19]} with {builder.words}: {sentence}",
             data={"size": image.size, **{name: facts[name] for name in ("seconds", "steps", "cached")}, **before},
         )
+
+    def _unchanged(self, engine: Engine, image: Image, released: Artifact | None) -> Image | None:
+        """The last release's image if it holds the same and the engine still has it."""
+        before = engine.image(released.digest) if released and released.kind == "image" else None
+        return before if before and before.content == image.content else None
 
     # --- what it takes ------------------------------------------------------------------------------------
 

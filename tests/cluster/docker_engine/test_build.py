@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,23 @@ def test_the_same_commit_again_comes_from_the_cache_and_is_compared_with_the_las
     assert again.artifact.meta["cached"] == 2
     assert "2 of 2 steps from the cache, 0.9 MB larger than in the last release" in again.outcome.reason
     assert again.outcome.data["before"] == released.size
+
+
+def test_an_image_that_holds_the_same_as_the_last_release_keeps_its_digest(site: Site, engine: OwnEngine) -> None:
+    """Labels name the commit, so each build would have another digest, and what runs it would be replaced."""
+    files = {"Dockerfile": f"{SHELL}RUN echo same > /word\nUSER 1000\n"}
+    spec = site.spec(site.workspace(files))
+    released = site.build(spec).artifact
+    later = replace(spec, commit="d" * 40, run=8, released=released)
+    again = site.build(later, "k-2")
+    assert again.artifact.digest == released.digest
+    assert "The same as in the last release" in again.log
+    assert again.artifact.meta["commit"] == "d" * 40
+    tagged = engine.command("image", "inspect", "-f", "{{.Id}}", again.artifact.meta["tag"]).stdout
+    assert tagged.decode().strip() == released.digest
+    for text in (files["Dockerfile"].replace("same", "other"), files["Dockerfile"].replace("1000", "2000")):
+        other = replace(site.spec(site.workspace({"Dockerfile": text})), commit="e" * 40, released=released)
+        assert site.build(other, f"k-{len(text)}-{text[-3]}").artifact.digest != released.digest
 
 
 def test_one_key_builds_once(site: Site) -> None:
