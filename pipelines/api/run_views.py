@@ -64,7 +64,8 @@ class EventsView(APIView):
         tag = f'"{run.pk}-{run.last_seq}-{run.state}"'
         if request.headers.get("If-None-Match") == tag:
             return Response(status=304, headers={"ETag": tag})
-        rows = run.events.filter(seq__gt=asked["since"]).order_by("seq")
+        # What has come since the run was read belongs to the next answer, whose `since` is this one's `next`.
+        rows = run.events.filter(seq__gt=asked["since"], seq__lte=run.last_seq).order_by("seq")
         if asked["kinds"]:
             rows = rows.filter(kind__in=asked["kinds"].split(","))
         found = list(rows[: asked["limit"]])

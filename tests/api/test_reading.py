@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from pipelines import events
-from pipelines.api import shapes, urls
+from pipelines.api import find, shapes, urls
 from pipelines.models import Beat, Environment, Pipeline, Release, Run
 from teams.models import AuditEntry
 from tests.pipelines.helpers import begin, stage
@@ -130,6 +130,18 @@ def test_events_are_followed_without_a_gap_and_answer_304_when_nothing_is_new(ga
     more = client.get(f"{RUN}/events?since={rest.json()['next']}&kinds=decision", **tag)
     assert [event["data"]["action"] for event in more.json()["events"]] == ["cancel"]
     assert more.json()["next"] == more.json()["last_seq"]
+
+
+def test_an_event_that_comes_while_others_are_read_is_told_once(gated, speak, cast, monkeypatch):
+    client, build = speak(cast.ann), stage(gated, "build")
+    stale, find_run = Run.objects.get(pk=gated.pk), find.run
+    events.append(gated.pk, [events.New(events.LogWritten(text="meanwhile\n"), build.pk, 1)])
+    monkeypatch.setattr(find, "run", lambda *_: stale)
+    first = client.get(f"{RUN}/events").json()
+    monkeypatch.setattr(find, "run", find_run)
+    rest = client.get(f"{RUN}/events?since={first['next']}").json()
+    numbers = [event["seq"] for event in first["events"] + rest["events"]]
+    assert numbers == list(range(1, rest["last_seq"] + 1))
 
 
 def test_a_log_comes_as_text_or_in_parts(gated, speak, cast):
