@@ -19,6 +19,9 @@ setup: .venv/.ready ## Install everything into .venv; `burger` is then .venv/bin
 	@command -v $(PYTHON) >/dev/null || { echo "This machine lacks Python 3.11 or later ($(PYTHON)): apt-get install python3"; exit 1; }
 	@$(PYTHON) .ci/setup.py
 
+.venv/.cluster: requirements.cluster.lock .venv/.ready
+	@$(PYTHON) .ci/setup.py requirements.cluster.lock .cluster
+
 demo: setup ## The main job: a push on its way to production (APPROVE=auto answers the gates, KEEP=1 leaves it serving)
 	@$(BIN)/python -m portal.demo demo
 
@@ -42,7 +45,7 @@ lint: setup ## Style, types and the pipeline file
 test: setup ## Run the tests; says what it had to leave out
 	@$(BIN)/pytest
 
-cluster: setup ## Build and start a real engine, registry and two-node Kubernetes; warm when they run
+cluster: .venv/.cluster ## Build and start a real engine, registry and two-node Kubernetes; warm when they run
 	@$(BIN)/python -m tests.cluster up
 
 cluster-down: setup ## Stop them and leave nothing but what was built
@@ -51,7 +54,7 @@ cluster-down: setup ## Stop them and leave nothing but what was built
 demo-cluster: cluster ## `make demo` on them: a canary taken back by its own verdict, another promoted, a roll back
 	@$(BIN)/python -m tests.cluster.demo
 
-test-cluster: setup ## Run the tests against them, or against the cluster that KUBECONFIG names
+test-cluster: .venv/.cluster ## Run the tests against them, or against the cluster that KUBECONFIG names
 	@[ -n "$${KUBECONFIG:-}" ] || $(BIN)/python -m tests.cluster up
 	@$(BIN)/pytest -m cluster
 
@@ -70,7 +73,8 @@ docs: setup ## Write the generated pages of docs/ anew
 
 lock: ## Resolve the dependencies anew
 	@uv pip compile -q pyproject.toml --group dev --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
-	@uv pip compile -q pyproject.toml --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/portal/requirements.lock
+	@uv pip compile -q pyproject.toml --group dev --extra cluster --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements.cluster.lock
+	@uv pip compile -q pyproject.toml --extra cluster --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o docker/portal/requirements.lock
 	@uv pip compile -q --group shop --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/requirements.lock
 	@uv pip compile -q --group shop-postgresql --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/postgresql.lock
 

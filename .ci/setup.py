@@ -1,6 +1,7 @@
 """Makes .venv and installs the locked dependencies into it: with uv where it can be had, else with pip.
 
-Runs on the standard library alone, before anything is installed.
+setup.py [LOCK STAMP]: the lock file, and the file in .venv that says that it is installed. Runs on the standard
+library alone, before anything is installed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-LOCK = ROOT / "requirements.lock"
+LOCK = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "requirements.lock")
+STAMP = VENV / (sys.argv[2] if len(sys.argv) > 2 else ".ready")
 
 
 def missing() -> list[str]:
@@ -72,7 +74,7 @@ def main() -> None:
     uv = shutil.which("uv")
     make_venv(uv)
     install(uv)
-    (VENV / ".ready").touch()
+    STAMP.touch()
 
 
 main()

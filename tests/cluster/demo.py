@@ -26,7 +26,7 @@ from tests.cluster.layout import CHECKOUT, SHOPS, ClusterError, claimed, home_of
 from tests.cluster.shop import connect
 
 CUSTOMERS = 2
-PAUSE = 0.05  # seconds between two requests of a customer
+PAUSE = 0.2  # seconds between two requests of a customer
 WRONG_NAME = "The name of another shop"
 
 

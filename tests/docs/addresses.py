@@ -36,6 +36,7 @@ DEEDS: dict[str, dict[str, Action]] = {
     "start-run": {"": Action.START},
     "new-secret": {"": Action.MANAGE_PIPELINE},
     "test-engine": {"": Action.TEST_ENGINES},
+    "import-argo": {"": Action.IMPORT_WORKFLOWS},
 }
 OWN = "any member, about their own"
 OWN_PAGES = {"tokens", "revoke-token"}

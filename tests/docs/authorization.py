@@ -45,6 +45,7 @@ ACTIONS = {
     Action.MANAGE_TEAM: "change a team",
     Action.CLEAN_REGISTRY: "see which images a registry needs no more, and delete them",
     Action.TEST_ENGINES: "test an engine, a registry or a cluster",
+    Action.IMPORT_WORKFLOWS: "have workflows of Argo read and drawn",
 }
 
 HEAD = """\
