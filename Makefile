@@ -65,7 +65,7 @@ format: setup ## Let the tools format what they can
 bench: setup ## Measure against floors in the same run; writes var/bench.json
 	@$(BIN)/python -m tests.bench
 
-torture: setup ## The tests that kill, flood and race, at full count
+torture: setup ## The tests that kill, flood and race, at full count; on a cluster too where one is up
 	@BURGER_TORTURE=1 $(BIN)/pytest -m torture
 
 docs: setup ## Write the generated pages of docs/ anew

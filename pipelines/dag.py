@@ -99,7 +99,7 @@ _MET = frozenset({State.SUCCEEDED, State.SKIPPED})
 _OPEN = frozenset({State.PENDING, State.WAITING})
 _UNTOUCHED = _OPEN | {State.QUEUED}
 _AFTER = {Do.SKIP: State.SKIPPED, Do.OMIT: State.OMITTED}
-_STOPPED = {"cancel": "the run was canceled", "terminate": "the run was terminated"}
+STOPPED = {"cancel": "the run was canceled", "terminate": "the run was terminated"}
 
 
 def decide(snapshot: Snapshot) -> list[Decision]:
@@ -146,9 +146,9 @@ def _stop(snapshot: Snapshot, states: list[str], decisions: list[Decision], *, s
             continue
         if position in snapshot.begun:
             if snapshot.reasons[position] != "stop":  # else a worker is on its way to do so
-                decisions.append(Decision(position, Do.STOP, _STOPPED[snapshot.stopping]))
+                decisions.append(Decision(position, Do.STOP, STOPPED[snapshot.stopping]))
         elif states[position] in _UNTOUCHED:
-            decisions.append(Decision(position, Do.CANCEL, _STOPPED[snapshot.stopping]))
+            decisions.append(Decision(position, Do.CANCEL, STOPPED[snapshot.stopping]))
             states[position] = State.CANCELED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path, register_converter
 
-from .views import engines, environments, inbox, people, pipelines, polling, runs, sign_in, stages
+from .views import engines, environments, imports, inbox, people, pipelines, polling, runs, sign_in, stages
 
 
 class _OneOf:
@@ -54,6 +54,7 @@ urlpatterns = [
     path(f"{_STAGE}/changed", stages.changed, name="stage-changed"),
     path(f"{_STAGE}/log", stages.log, name="stage-log"),
     path(f"{_STAGE}/log.txt", stages.log_text, name="stage-log-text"),
+    path(f"{_STAGE}/plan.txt", stages.plan_text, name="stage-plan-text"),
     path(f"{_STAGE}/do/<stage_action:action>", stages.act, name="stage-action"),
     path(_STAGE, stages.whole, name="stage"),
     path("environments", environments.all_of_them, name="environments"),
@@ -62,6 +63,8 @@ urlpatterns = [
     path("environments/<slug:pipeline>/<slug:name>/roll-back", environments.roll_back, name="roll-back"),
     path("engines", engines.page, name="engines"),
     path("engines/test", engines.test, name="test-engine"),
+    path("imports", imports.page, name="imports"),
+    path("imports/argo", imports.argo, name="import-argo"),
     path("pipelines", pipelines.all_of_them, name="pipelines"),
     path("pipelines/<slug:slug>", pipelines.one, name="pipeline"),
     path("pipelines/<slug:slug>/secret", pipelines.new_secret, name="new-secret"),

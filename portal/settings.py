@@ -5,12 +5,25 @@ from __future__ import annotations
 import contextlib
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
+
+
+def _number(name: str, default: float, kind: type[int] | type[float] = int) -> Any:
+    """A variable that holds a number. Raises ImproperlyConfigured."""
+    found = env.str(name, default=str(default))
+    try:
+        return kind(found)
+    except ValueError:
+        words = "a whole number" if kind is int else "a number"
+        raise ImproperlyConfigured(f"{name} is {found!r}; expected {words} such as {default}.") from None
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Where all state lives, and the first of the ports that this installation uses.
@@ -18,7 +31,7 @@ HOME = Path(env.str("BURGER_HOME", default=str(BASE_DIR / "var"))).resolve()
 HOME.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds secrets
 # Locks and doorbells of this machine: the state folder itself may be shared with others.
 RUN_DIR = Path(env.str("BURGER_RUN_DIR", default=str(HOME / "run"))).resolve()
-PORT_BASE = env.int("BURGER_PORT_BASE", default=8400)
+PORT_BASE = _number("BURGER_PORT_BASE", default=8400)
 LISTEN = env.str("BURGER_LISTEN", default="127.0.0.1")
 PUBLIC_URL = env.str("BURGER_PUBLIC_URL", default=f"http://127.0.0.1:{PORT_BASE}").rstrip("/")
 if not 1024 <= PORT_BASE <= 65_000:
@@ -125,7 +138,7 @@ DATABASES = {"default": env.db_url("BURGER_DATABASE_URL", default=f"sqlite:///{H
 DATABASES["default"]["CONN_MAX_AGE"] = None
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
-        "timeout": env.int("BURGER_DATABASE_TIMEOUT", default=10),
+        "timeout": _number("BURGER_DATABASE_TIMEOUT", default=10),
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
     }
@@ -201,7 +214,7 @@ SPECTACULAR_SETTINGS = {
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False, "TOKEN_PREFIX": "bgr_", "AUTH_HEADER_PREFIX": "Bearer"}
 
 # The queue only wakes workers up; what is to be done stands in the database: docs/decisions/0001-database-as-truth.md
-WORKERS = env.int("BURGER_WORKERS", default=4)
+WORKERS = _number("BURGER_WORKERS", default=4)
 Q_CLUSTER = {
     "name": "burger",
     "broker_class": "pipelines.engines.local.broker.WakeUpBroker",
@@ -223,11 +236,11 @@ Q_CLUSTER = {
 }
 
 # How long a worker may be silent before its stage counts as lost, and how often it says that it is there (seconds).
-LEASE = env.float("BURGER_LEASE", default=10.0)
+LEASE = _number("BURGER_LEASE", default=10.0, kind=float)
 HEARTBEAT = LEASE / 5
 
 # Days after the end of a run for which its log and what it made are kept; 0 keeps them for ever.
-KEEP_RUNS = env.float("BURGER_KEEP_RUNS", default=30.0)
+KEEP_RUNS = _number("BURGER_KEEP_RUNS", default=30.0, kind=float)
 if KEEP_RUNS < 0:
     raise ImproperlyConfigured(f"BURGER_KEEP_RUNS is {KEEP_RUNS:g}; expected days, or 0 to keep everything for ever.")
 

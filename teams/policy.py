@@ -33,6 +33,7 @@ class Action(StrEnum):
     MANAGE_TEAM = "manage-team"
     CLEAN_REGISTRY = "clean-registry"
     TEST_ENGINES = "test-engines"
+    IMPORT_WORKFLOWS = "import-workflows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,12 @@ def _test_engines(actor: Actor, _: Subject) -> Verdict:
     return _deny("Only people who work in a team, or administrators, may test engines: a test asks something of them.")
 
 
+def _import_workflows(actor: Actor, _: Subject) -> Verdict:
+    if actor.is_admin or any(role is not Role.VIEWER for role in actor.roles.values()):
+        return _allow("You work in a team, or you are an administrator.")
+    return _deny("Only people who work in a team, or administrators, may import workflows: a cluster may be asked.")
+
+
 def _clean_registry(actor: Actor, subject: Subject) -> Verdict:
     if actor.leads(subject.owner):
         return _allow("You lead the team that publishes there.")
@@ -202,6 +209,7 @@ _RULES = {
     Action.MANAGE_TEAM: _manage_team,
     Action.CLEAN_REGISTRY: _clean_registry,
     Action.TEST_ENGINES: _test_engines,
+    Action.IMPORT_WORKFLOWS: _import_workflows,
 }
 
 

@@ -20,13 +20,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests that need a real engine, registry and cluster run where they are asked for: by `-m`, or by their path."""
     folder = Path(__file__).parent / "cluster"
     named = [Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args]
-    if "cluster" in config.option.markexpr or any(path.is_relative_to(folder) for path in named):
+    if "cluster" in config.option.markexpr or any(path.is_relative_to(folder) for path in named) or _tortures_one():
         return
     left = {item for item in items if item.get_closest_marker("cluster")}
     if left:
         config.hook.pytest_deselected(items=sorted(left, key=lambda item: item.nodeid))
         items[:] = [item for item in items if item not in left]
         _on_a_cluster.extend(item.nodeid for item in left)
+
+
+def _tortures_one() -> bool:
+    """Whether this is the full count, and there is a cluster for it."""
+    from tests.cluster.facts import facts
+
+    return os.environ.get("BURGER_TORTURE") == "1" and (bool(os.environ.get("KUBECONFIG")) or facts() is not None)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

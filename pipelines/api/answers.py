@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from django.conf import settings
 from django.utils import timezone
 
+from pipelines import places
 from pipelines.inbox import Question
 from pipelines.models import Approval, Attempt, Delivery, Environment, Event, Pipeline, Release, Run, Stage
 from pipelines.runs.questions import asked_digest, asked_teams, is_paused
@@ -243,6 +244,31 @@ def environment(row: Environment, current: Release | None) -> Json:
         "current": release(current) if current else None,
         "url": f"{settings.PUBLIC_URL}/environments/{row.pipeline.slug}/{row.name}",
     }
+
+
+def live(status: Mapping[str, Any]) -> Json:
+    """What is there right now, of a status of `engines.environments`."""
+    return {
+        "problem": status["problem"],
+        "release": status["release"],
+        "rolling": bool(status["rollout"]),
+        "held": status.get("held", ""),
+        "weights": status["weights"],
+        "drift": status.get("drift", []),
+        "places": [
+            {
+                "place": place.name,
+                "away": place.away,
+                "services": [
+                    {"service": line.service, "release": line.release, "ready": line.ready, "wanted": line.wanted,
+                     "digest": line.digest}
+                    for line in place.lines
+                ],
+                "troubles": place.troubles,
+            }
+            for place in places.of(status)
+        ],
+    }  # fmt: skip
 
 
 def release(row: Release) -> Json:

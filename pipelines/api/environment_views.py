@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pipelines import runs, selectors
+from pipelines.engines import environments as live
 from pipelines.models import Release
 from teams.policy import Action, Subject, can
 
@@ -32,9 +33,11 @@ class EnvironmentView(APIView):
         _, actor = find.person(request)
         releases = selectors.releases_of(row).rows
         verdict = can(actor, Action.ROLL_BACK, Subject(owner=row.owner))
+        found = live.statuses([row.name])[row.name]
         return Response(
             answers.environment(row, releases[0] if releases else None)
             | {
+                "live": answers.live(found),
                 "releases": [answers.release(release) for release in releases],
                 "may": {"roll-back": {"allowed": bool(verdict), "reason": verdict.reason}},
             }

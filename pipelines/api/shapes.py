@@ -298,7 +298,33 @@ class Environment(Shape):
     url = s.CharField()
 
 
+class Service(Shape):
+    service = s.CharField()
+    release = s.CharField(help_text='"" where its replicas belong to none: they are only replaced when they change.')
+    ready = s.IntegerField()
+    wanted = s.IntegerField()
+    digest = s.CharField()
+
+
+class Place(Shape):
+    place = s.CharField(help_text='CLUSTER/NAMESPACE, "" for the machine of the portal.')
+    away = s.CharField(help_text='Why its cluster does not answer, "" if it does.')
+    services = Service(many=True)
+    troubles = s.ListField(child=s.CharField(), help_text="What keeps replicas from being ready.")
+
+
+class Live(Shape):
+    problem = s.CharField(help_text='Why it cannot be found out, "" if it was.')
+    release = s.CharField()
+    rolling = s.BooleanField()
+    held = s.CharField(help_text="The release that a rollback brought and that holds until it is released.")
+    weights = s.DictField(child=s.IntegerField())
+    drift = s.ListField(child=s.CharField(), help_text="What somebody else changed.")
+    places = Place(many=True)
+
+
 class EnvironmentDetail(Environment):
+    live = Live(help_text="What is there right now, asked of the target.")
     releases = Release(many=True)
     may = s.DictField(child=Verdict())
 

@@ -4,6 +4,7 @@ from . import account_views as account
 from . import docs_views as docs
 from . import engine_views as engines
 from . import environment_views as environments
+from . import import_views as imports
 from . import pipeline_views as pipelines
 from . import run_views as runs
 from . import stage_views as stages
@@ -50,6 +51,7 @@ urlpatterns = [
     path(f"{STAGE}/override-freeze", stages.OverrideFreezeView.as_view(), name="override-freeze"),
     path("engines", engines.EnginesView.as_view(), name="engines"),
     path("engines/test", engines.TestView.as_view(), name="engine-test"),
+    path("imports/argo", imports.ArgoView.as_view(), name="import-argo"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),
     path("environments/<slug:pipeline>/<slug:name>", environments.EnvironmentView.as_view(), name="environment"),
     path("environments/<slug:pipeline>/<slug:name>/rollback", environments.RollBackView.as_view(), name="rollback"),

@@ -100,17 +100,29 @@ class _RefusedError(Exception):
 
 def load(text: bytes | str, report: Report) -> Node | None:
     """The file's one document, or None once something makes it unreadable (reported)."""
+    found = _load(text, _Builder(report))
+    return found[0] if found else None
+
+
+def load_all(text: bytes | str, report: Report) -> list[Node]:
+    """All documents of the file that hold something. Once something makes the file unreadable (reported), those
+    that end before it."""
+    return _load(text, _Builder(report, several=True))
+
+
+def _load(text: bytes | str, builder: _Builder) -> list[Node]:
+    report = builder.report
     decoded = _decode(text, report)
     if decoded is None:
-        return None
+        return []
     try:
         loader = _EventLoader(decoded)
         try:
-            return _Builder(report).build(loader)
+            builder.build(loader)
         finally:
             loader.dispose()
     except _RefusedError:
-        return None
+        pass
     except yaml.reader.ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(str(error.character)[:1] or "?")
         place = _place_of_character(decoded, code)
@@ -119,7 +131,9 @@ def load(text: bytes | str, report: Report) -> Node | None:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         report.add(place, "yaml", f"this is not valid YAML: {error.problem or error.context}")
-    return None
+    else:
+        return builder.ended
+    return builder.ended if builder.several else []
 
 
 def _decode(text: bytes | str, report: Report) -> str | None:
@@ -148,17 +162,20 @@ def _place_of_character(text: str, code: int) -> tuple[int, int]:
 
 
 class _Builder:
-    """Builds nodes from events, with a stack of its own in place of recursion."""
+    """Builds nodes from events, with a stack of its own in place of recursion. `ended` are the documents so far that
+    hold something."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, *, several: bool = False) -> None:
         self.report = report
+        self.several = several
+        self.ended: list[Node] = []
         self.nodes = 0
         self.anchors: dict[str, Node] = {}
         self.open: list[Node] = []
         self.keys: list[Node | None] = []
         self.root: Node | None = None
 
-    def build(self, loader: Any) -> Node:
+    def build(self, loader: Any) -> None:
         get_event = loader.get_event
         while True:
             event = get_event()
@@ -171,14 +188,22 @@ class _Builder:
                 self.end()
             elif kind is yaml.AliasEvent:
                 self.alias(event)
-            elif kind is yaml.DocumentStartEvent and self.root is not None:
+            elif kind is yaml.DocumentEndEvent:
+                self.document()
+            elif kind is yaml.DocumentStartEvent and self.ended and not self.several:
+                self.ended.clear()
                 self.refuse(event, "documents", "a second YAML document begins here", "keep one document in a file")
             elif kind is yaml.StreamEndEvent:
                 break
-        if self.root is None or (self.root.value is None and self.root.kind == "scalar"):
-            self.report.add((1, 1), "empty", "the file is empty", "a pipeline needs at least name and stages")
-            raise _RefusedError
-        return self.root
+        if not self.ended:
+            hint = "" if self.several else "a pipeline needs at least name and stages"
+            self.report.add((1, 1), "empty", "the file is empty", hint)
+
+    def document(self) -> None:
+        if self.root is not None and (self.root.kind != "scalar" or self.root.value is not None):
+            self.ended.append(self.root)
+        # Each document has anchors of its own; what they all hold counts together.
+        self.root, self.anchors = None, {}
 
     def refuse(self, event: Any, code: str, message: str, hint: str) -> None:
         mark = event.start_mark

@@ -97,7 +97,8 @@ def _changed(
     environments = _field(before, "environment"), _field(after, "environment")
     found |= {GuardedChange(name, "environment", *environments, team) for team in moved_in}
     rewritten = [stage.with_ for stage in before] != [stage.with_ for stage in after]
-    if rewritten and any(secrets_of(stage.with_) for stage in (*before, *after)):
+    # What works with secrets or on an environment, or judges one, does what its owner agreed to.
+    if rewritten and any(secrets_of(stage.with_) or stage.environment for stage in (*before, *after)):
         found.add(GuardedChange(name, "with", *_rewritten(before, after), owner))
     # A gate is also its teams' own: nobody takes it from them without their word.
     asked = {team.team for stage in before if stage.gate for team in stage.gate.teams}

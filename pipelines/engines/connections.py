@@ -71,7 +71,7 @@ def _rows(found: Connections) -> Iterator[Connection]:
             f"{cluster.kubeconfig} {cluster.context}".strip() if cluster.kubeconfig else "the account of its own pod"
         )
         yield Connection(
-            "cluster", name, f"Cluster {name}", {"by": account, "namespaces": ", ".join(_used(found, name))}
+            "cluster", name, f"Cluster {name}", {"account": account, "namespaces": ", ".join(_told(found, name))}
         )
 
 
@@ -85,6 +85,16 @@ def _docker_facts(found: Connections) -> dict[str, str]:
     if not builder.buildkit:
         facts["no BuildKit because"] = "; ".join(builder.tried)
     return facts | ({"certificates for builds": str(docker.ca_bundle)} if docker.ca_bundle else {})
+
+
+def _told(found: Connections, cluster: str) -> list[str]:
+    """ "shop-north (production)"."""
+    return [
+        f"{spot.namespace} ({name})"
+        for name, one in sorted(found.environments.items())
+        for spot in one.spots
+        if spot.cluster.name == cluster
+    ]
 
 
 def _used(found: Connections, cluster: str) -> list[str]:
@@ -114,13 +124,26 @@ def _test_cluster(found: Connections, name: str) -> Finding:
 
     report = check(found.clusters[name], _used(found, name))
     if not report.ok:
-        todo = "Correct connections.yaml, or start the cluster." if report.problem else "Give the account these rights."
-        return Finding(False, " ".join(report.problems), todo=todo)
+        return Finding(False, "\n".join(report.problems), todo=_todo(report.problem))
     facts = {
         "version": report.version,
         "traffic": "by weight (HTTPRoute)" if report.gateway else "by number of replicas",
     }
+    for place in report.places:
+        used = ", ".join(f"{one.resource} {one.used} of {one.hard}" for one in place.quota)
+        facts |= {f"quota of {place.namespace}": used} if used else {}
     return Finding(True, "It answers, and the account may do what a release needs.", facts)
+
+
+def _todo(problem: str) -> str:
+    if not problem:
+        return "Give the account these rights."
+    if "Unauthorized" in problem:
+        return (
+            "The cluster is there, but does not take the account's credentials (any more): put a token or a "
+            "certificate that is valid into its kubeconfig. docs/engines/kubernetes.md says how to make one."
+        )
+    return "Correct connections.yaml, or start the cluster."
 
 
 TESTS: Mapping[str, Callable[[Connections, str], Finding]] = {

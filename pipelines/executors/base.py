@@ -216,11 +216,12 @@ class Probe:
 
     - `never_started`: nothing happened yet; it may be started.
     - `running`: it goes on; `start` with the same key joins it and does not begin it again.
+    - `away`: what does the work is not there; `start` with the same key, after a while, joins or begins it.
     - `done`: it has ended; `start` with the same key yields what is left to say, and its Outcome.
     - `unknown`: cannot be known; a person has to look. `reason` says what to look at.
     """
 
-    state: Literal["never_started", "running", "done", "unknown"]
+    state: Literal["never_started", "running", "away", "done", "unknown"]
     reason: str = ""
 
 
@@ -245,7 +246,15 @@ class Executor(Protocol):
         """Say what became of the work. Reads only, and quickly."""
 
     def cancel(self, spec: StageSpec, key: str) -> None:
-        """Stop the work and return once it has stopped. Does nothing where there is nothing to stop."""
+        """Stop the work and return once it has stopped. Does nothing where there is nothing to stop.
+
+        Raises EngineAwayError where what does the work is not there; it is asked again after a while.
+        """
+
+
+class EngineAwayError(Exception):
+    """What does the work (an engine, a cluster) is not there, so the work cannot be stopped now. The message is a
+    sentence for a person."""
 
 
 class PlanError(Exception):

@@ -32,6 +32,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from pipelines.executors.base import Control, Log, Probe
 from pipelines.executors.output import Mask, Output
 
@@ -136,13 +138,26 @@ def cut_off(root: Path) -> int:
     None of them reports an end: the next look at its folder finds it lost."""
     number = 0
     for pid, folder in _keepers(root.resolve()):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, psutil.Error):
+            # Stopped, it writes down no end. All that the command left behind is its child: it is their subreaper.
+            os.kill(pid, signal.SIGSTOP)
             number += 1
+            while found := [each for each in psutil.Process(pid).children(recursive=True) if _lives(each)]:
+                for each in found:
+                    with suppress(psutil.Error):
+                        each.kill()
+                time.sleep(0.002)
+            os.kill(pid, signal.SIGKILL)
         while _locked(folder):
             time.sleep(0.005)
         _end_orphans(folder)
     return number
+
+
+def _lives(each: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(each.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _keepers(root: Path) -> Iterator[tuple[int, Path]]:

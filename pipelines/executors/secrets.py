@@ -77,10 +77,11 @@ def _from_elsewhere(home: Path, team: str, kind: str, name: str, key: str) -> st
 def _from_environment(team: str, name: str) -> str:
     # Two teams must never share a variable: with one underscore, or with team names that hold some, they
     # could.
-    if "_" in team or "__" in name:
+    ambiguous = re.search(r"[_.-]{2}", f"{team}|{name}") or re.match(r"[_.-]", name) or re.search(r"[_.-]$", team)
+    if "_" in team or ambiguous:
         raise SecretError(
-            f"The secret 'env:{name}' of team {team!r} cannot be a variable: a team with _ or a name with "
-            "__ could mean another team's. Put it into a file of the team instead."
+            f"The secret 'env:{name}' of team {team!r} cannot be a variable: a team with _, or two of _ . - in "
+            "a row, could mean another team's. Put it into a file of the team instead."
         )
     variable = "BURGER_SECRET_" + re.sub(r"[.-]", "_", f"{team}__{name}").upper()
     if variable not in os.environ:

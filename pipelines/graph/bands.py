@@ -66,7 +66,10 @@ class _Bands:
         self._narrow = columns == 1
         self._width = LEFT + max(end - begin for begin, end in zip(begins, ends, strict=True)) * (WIDTH + GAP) - GAP
         tops, bottoms = self._extents(placed, len(begins))
-        shift, top = [], float(EDGE)
+        # What leads back, into a band further up, runs above the first band and below the last.
+        back = not self._narrow and any(self._band[edge.tail] > self._band[edge.head] for edge in self._edges)
+        around = BETWEEN / 2 if back else 0.0
+        shift, top = [], EDGE + around
         self._tops, self._bottoms = [], []
         for one, other in zip(tops, bottoms, strict=True):
             shift.append(top - one)
@@ -74,7 +77,7 @@ class _Bands:
             top += other - one
             self._bottoms.append(top)
             top += BETWEEN
-        self._height = top - BETWEEN + EDGE
+        self._height = top - BETWEEN + EDGE + around
         self._moves = {
             node: (LEFT + (at[node] - begins[band]) * (WIDTH + GAP) + WIDTH / 2 - placed.centers[node][0], shift[band])
             for node, band in self._band.items()

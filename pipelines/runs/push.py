@@ -13,11 +13,13 @@ from teams.models import User
 from .. import wake
 from ..models import Delivery, Pipeline, Run
 
+PUSHED_BY = ", pushed by "  # in `Push.author`, between what a commit says and what the provider knows
+
 
 @dataclass(frozen=True, slots=True)
 class Push:
     """What is to be run. `ref` is a full name ("refs/heads/main"), `commit` 40 hex digits; `author` is
-    "Name <address>" where it is known."""
+    "Name <address>" where it is known, with PUSHED_BY and the pusher where that is somebody else."""
 
     ref: str
     commit: str

@@ -196,10 +196,12 @@ def _canceled(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> 
     """Stopped work ends as what the person who stopped it asked for."""
     _close(row, State.CANCELED, result.reason, result.data, changes)
     ending = _ENDING_OF_A_STOP.get(stage.stop_requested, State.CANCELED)
-    words = stage.reason if stage.stop_requested else result.reason
+    words = _why_stopped(stage) if stage.stop_requested else result.reason
     changes.move(stage.pk, stage.name, stage.state, ending, reason=words or "canceled", stop_requested="")
 
 
+# Between why a stage is stopped and why it has not been yet.
+_NOT_YET = "; it cannot be stopped yet: "
 _ENDING_OF_A_STOP = {"reject": State.REJECTED, "skip": State.SKIPPED}
 
 
@@ -216,14 +218,31 @@ def _paused(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> No
 
 
 def _engine(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    if stage.stop_requested and changes.run.stopping == "terminate":
+        return _given_up(row, stage, result, changes)
     _park(row)
     first, longest = ENGINE_BACKOFF
     waits = stage.progress.get("engine_waits", 0)
     due = changes.now + timedelta(seconds=min(longest, first * 2**waits))
-    changes.move(
-        stage.pk, stage.name, stage.state, State.WAITING,
-        code=Reason.ENGINE, reason=result.reason, due_at=due, progress=stage.progress | {"engine_waits": waits + 1},
+    state, code, words = State.WAITING, str(Reason.ENGINE), result.reason
+    if stage.stop_requested:
+        # A worker is to stop it as soon as that can be done; there is nothing to decide about.
+        state, code, words = State.QUEUED, "stop", f"{_why_stopped(stage)}{_NOT_YET}{result.reason}"
+    return changes.move(
+        stage.pk, stage.name, stage.state, state,
+        code=code, reason=words, due_at=due, progress=stage.progress | {"engine_waits": waits + 1},
     )  # fmt: skip
+
+
+def _why_stopped(stage: Stage) -> str:
+    return stage.reason.partition(_NOT_YET)[0] or dag.STOPPED.get(stage.stop_requested, "")
+
+
+def _given_up(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> None:
+    """Who terminates a run does not wait for an engine that may never come back."""
+    words = f"terminated without being stopped, so what it left there is unknown: {result.reason}"
+    _close(row, State.ERROR, words, {"given_up": True}, changes)
+    changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason=words, stop_requested="")
 
 
 def _park(row: Attempt) -> None:

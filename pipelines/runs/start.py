@@ -24,7 +24,7 @@ from ..states import RunState
 from . import accept
 from .advance import advance_locked, lock
 from .changes import Changes
-from .push import Push
+from .push import PUSHED_BY, Push
 
 TEXT_LIMIT = 300
 
@@ -73,9 +73,11 @@ def _new_run(pipeline: Pipeline, push: Push) -> Run:
 
 
 def _pusher(push: Push) -> User | None:
-    """The person whose push this is, by the address that the commit or the provider names."""
-    found = re.search(r"<([^>]+)>", push.author)
-    address = found.group(1) if found else push.author
+    """The person whose push this is: who the provider says it was, else the commit's author. Anybody can write any
+    author into a commit."""
+    provided = push.author.partition(PUSHED_BY)[2] if PUSHED_BY in push.author else push.author
+    found = re.search(r"<([^>]+)>", provided)
+    address = found.group(1) if found else provided.strip()
     if not address:
         return None
     return User.objects.filter(email__iexact=address).first() or User.objects.filter(username=address).first()

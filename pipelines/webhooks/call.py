@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.engines.addresses import RefusedInputError, check_commit, check_ref
-from pipelines.runs.push import Push
+from pipelines.runs.push import PUSHED_BY, Push
 
 NAME_LIMIT = 100
 SUBJECT_LIMIT = 300
@@ -85,7 +85,9 @@ def text_at(data: Any, *path: str, limit: int = SUBJECT_LIMIT) -> str:
 
 def person(data: Any, *, name: str = "name", email: str = "email") -> str:
     """ "Name <address>", or as much of it as is known."""
-    who, address = (re.sub(r"[<>]", "", text_at(data, key, limit=NAME_LIMIT)).strip() for key in (name, email))
+    # Nobody's name may read as if somebody else had pushed.
+    told = (text_at(data, key, limit=NAME_LIMIT).replace(PUSHED_BY, " ") for key in (name, email))
+    who, address = (re.sub(r"[<>]", "", text).strip() for text in told)
     return f"{who} <{address}>".strip() if address else who
 
 
@@ -96,7 +98,7 @@ def author_and_pusher(author: str, pusher: str) -> str:
     address = pusher.rpartition("<")[2]
     if address.endswith(">") and f"<{address}".lower() in author.lower():
         return author
-    both = f"{author}, pushed by {pusher}"
+    both = f"{author}{PUSHED_BY}{pusher}"
     return both if len(both) <= SUBJECT_LIMIT else pusher
 
 

@@ -81,12 +81,28 @@ def pipelines(context: typer.Context, as_json: AsJson = False) -> None:
     show(answer, table(("pipeline", "team", "runs", "repository"), rows), as_json=as_json)
 
 
-def environments(context: typer.Context, as_json: AsJson = False) -> None:
-    """List environments and what runs in them."""
-    from .show import environment_rows
+def environments(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(metavar="[PIPELINE/ENVIRONMENT]")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List environments and what runs in them; or show what is in one right now, place by place."""
+    from .show import environment_rows, environment_view
 
-    answer = config(context).client().get("environments")
+    client = config(context).client()
+    if environment:
+        answer = client.get(f"environments/{'/'.join(_environment(environment))}")
+        show(answer, environment_view(answer), as_json=as_json)
+        return
+    answer = client.get("environments")
     show(answer, environment_rows(answer), as_json=as_json)
+
+
+def _environment(named: str) -> tuple[str, str]:
+    pipeline, slash, name = named.partition("/")
+    if not slash:
+        raise CommandError(f"{named!r} names no environment; expected PIPELINE/ENVIRONMENT, such as shop/staging.")
+    return pipeline, name
 
 
 def engines(
@@ -114,11 +130,7 @@ def rollback(
     reason: NeededReason,
 ) -> None:
     """Bring a kept release back, at once."""
-    pipeline, slash, name = environment.partition("/")
-    if not slash:
-        raise CommandError(
-            f"{environment!r} names no environment; expected PIPELINE/ENVIRONMENT, such as shop/staging."
-        )
+    pipeline, name = _environment(environment)
     body = {"release": release, "reason": reason}
     answer = config(context).client().post(f"environments/{pipeline}/{name}/rollback", body)
     print(f"Run {answer['run']}  {answer['url']}")

@@ -15,6 +15,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from portal.changes import ObjectChange
+from portal.changes import read as read_changes
+
 Json = dict[str, Any]
 
 _LOOK = {
@@ -156,8 +159,7 @@ def plan_view(stage: Json) -> RenderableType:
         parts.append(Text(printable(f"It would {plan['summary']}, from commit {plan['commit'][:12]}.")))
     for name, digest in (plan.get("artifacts") or {}).items():
         parts.append(Text(f"  {name}  {digest}", style="dim"))
-    for change in plan.get("changes") or ():
-        parts.append(_change(change))
+    parts += _changes(plan.get("changes") or ())
     if not plan and not stage["paused"]:
         parts.append(Text("It has no plan: only a stage with a gate has one, once everything before it is done."))
     if stage["warning"]:
@@ -166,11 +168,47 @@ def plan_view(stage: Json) -> RenderableType:
     return Group(*parts)
 
 
-def _change(change: Json) -> Text:
+def _changes(changes: Sequence[Json]) -> Iterator[Text]:
+    """In words first; then the differences, what is the same in several places once."""
+    words = read_changes(changes)
+    yield from (_change(change) for change in words.plain)
+    if words.objects:
+        yield Text(f"  {printable(words.counts)}")
+    for text in words.overrides:
+        yield Text(f"  takes back what others did: {printable(text)}", style="yellow")
+    every = [one for _, objects in words.groups for one in objects]
+    yield from (_object(one, words.where(one)) for one in every)
+    for one in every:
+        for places, diff in one.diffs:
+            if diff:
+                yield _diff(f"\n  {one.kind}/{one.name} in {', '.join(places)}", diff)
+
+
+def _object(one: ObjectChange, where: str) -> Text:
+    sign, style = {"create": ("+", "green"), "delete": ("-", "red")}.get(one.verb, ("~", "yellow"))
+    text = Text.assemble((f"  {sign} {one.word} ", style), printable(one.title), f" only in {where}" if where else "")
+    for fact in one.told:
+        change = " → ".join(short for value in (fact.before, fact.after) if (short := _brief(value)))
+        text.append(f"\n      {printable(fact.what)}: {printable(change)}" if change else f"\n      {fact.what}")
+    if one.more:
+        text.append(f"\n      and {one.more} more", style="dim")
+    return text
+
+
+def _brief(value: str) -> str:
+    return re.sub(r"\b(?:sha256:)?([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", value)[:100]
+
+
+def _change(change: Mapping[str, Any]) -> Text:
     text = Text(f"  {printable(change['title'])}")
     if change["before"] or change["after"]:
         text.append(printable(f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}"))
-    for line in change["diff"].splitlines():
+    return text.append_text(_diff("", change["diff"])) if change["diff"] else text
+
+
+def _diff(title: str, diff: str) -> Text:
+    text = Text(printable(title))
+    for line in diff.splitlines():
         style = {"+": "green", "-": "red"}.get(line[:1], "dim")
         text.append(f"\n    {printable(line)}", style=style)
     return text
@@ -190,6 +228,41 @@ def environment_rows(environments: Sequence[Json]) -> Table:
              ago(current["rolled_out_at"]), verified or holder)
         )  # fmt: skip
     return table(("environment", "team", "release", "commit", "since", ""), rows)
+
+
+def environment_view(environment: Json) -> RenderableType:
+    """What is there right now, place by place, and what is not as it should be."""
+    live = environment["live"]
+    head = Text.assemble((f"{environment['environment']}  ", "bold"), printable(live["release"] or "nothing runs here"))
+    parts: list[RenderableType] = [head]
+    notes = [(live["problem"], "red")]
+    if live["held"]:
+        notes.append((f"Rolled back to {live['held']}, which holds until somebody of {environment['owner']} lets the "
+                      "next rollout go on.", "yellow"))  # fmt: skip
+    notes += [(f"Somebody else changed: {one}", "yellow") for one in live["drift"]]
+    parts += [Text(printable(text), style=style) for text, style in notes if text]
+    if live["rolling"]:
+        parts.append(Text(", ".join(f"{weight} % {release}" for release, weight in live["weights"].items())))
+    for place in live["places"]:
+        parts += _place(place)
+    return Group(*parts)
+
+
+def _place(place: Json) -> Iterator[RenderableType]:
+    if place["place"]:
+        yield Text(f"\n{printable(place['place'])}", style="bold")
+    if place["away"]:
+        yield Text(f"? {printable(place['away'])}", style="magenta")
+        return
+    if not place["services"]:
+        return
+    rows = []
+    for one in place["services"]:
+        sign, style = ("✓", "green") if one["ready"] >= one["wanted"] else ("‖", "yellow")
+        ready = Text(f"{sign} {one['ready']} of {one['wanted']}", style=style)
+        rows.append((one["service"], ready, one["release"] or "only replaced when changed", _brief(one["digest"])))
+    yield table(("service", "ready", "release", "digest"), rows)
+    yield from (Text(f"✗ {printable(text)}", style="red") for text in place["troubles"])
 
 
 def audit_rows(entries: Sequence[Json]) -> Table:

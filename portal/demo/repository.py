@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from pipelines.webhooks.install import install_hook
+from portal.supervisor import StartError
 
 from .organisation import PUSHER
 
@@ -36,10 +37,22 @@ class Repository:
         self._git("init", "--quiet", "--bare", f"--initial-branch={BRANCH}", ".", cwd=self.bare)
         self._git("init", "--quiet", f"--initial-branch={BRANCH}", ".", cwd=self.checkout)
         self._git("remote", "add", "origin", str(self.bare), cwd=self.checkout)
+        # For the commits that people make there by hand.
+        name, _, address = AUTHOR.partition(" <")
+        self._git("config", "user.name", name, cwd=self.checkout)
+        self._git("config", "user.email", address.rstrip(">"), cwd=self.checkout)
 
     def commit(self, subject: str, edit: Callable[[Path], None] | None = None) -> str:
-        """Bring the checkout up to this tree, let `edit` change it, and commit it, even if nothing changed. Returns
-        the commit."""
+        """Take what others have pushed meanwhile, bring the checkout up to this tree, let `edit` change it, and commit
+        it, even if nothing changed. Returns the commit. Raises StartError where somebody's changes would be lost."""
+        if changed := self._git("status", "--porcelain", cwd=self.checkout).strip():
+            raise StartError(
+                f"{self.checkout} holds changes that are not committed ({changed.splitlines()[0]}); commit or remove "
+                "them, then start again: the demo would overwrite them."
+            )
+        if self._git("ls-remote", "origin", BRANCH, cwd=self.checkout):
+            self._git("fetch", "--quiet", "origin", BRANCH, cwd=self.checkout)
+            self._git("reset", "--quiet", "--soft", "FETCH_HEAD", cwd=self.checkout)
         for path in self.checkout.iterdir():
             if path.name != ".git":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -73,7 +86,7 @@ class Repository:
         }
         done = subprocess.run(["git", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"git {arguments[0]} failed in {cwd}: {done.stderr.strip() or done.stdout.strip()}")
+            raise StartError(f"git {arguments[0]} failed in {cwd}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
 

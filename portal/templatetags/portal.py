@@ -63,6 +63,15 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html('<time datetime="{}" title="{}" data-relative>{}</time>', *_stamps(moment), words)
 
 
+@register.filter
+def with_times(text: str) -> SafeString:
+    """A sentence in which moments as servers write them (RFC 3339) are shown as people say them."""
+    parts = re.split(r"(?:at )?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)", text)
+    return format_html_join(
+        "", "{}", ((ago(datetime.fromisoformat(part)) if i % 2 else part,) for i, part in enumerate(parts))
+    )
+
+
 def _roughly(seconds: int) -> str:
     return f"{seconds // 3600} h" if 3600 <= seconds < 86_400 else for_long(seconds)
 
@@ -120,10 +129,22 @@ def short(value: str, length: int = 7) -> SafeString | str:
 
 
 @register.filter
+def shorten(text: str) -> str:
+    """Text with digests cut to what tells them apart."""
+    return re.sub(r"\b(?:sha256:)?([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", text)
+
+
+@register.filter
 def brief(value: str) -> str:
-    """A value of a plan, with digests cut to what tells them apart."""
-    cut = re.sub(r"\b(?:sha256:)?([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", value)
+    """A value of a plan, short."""
+    cut = shorten(value)
     return cut if len(cut) <= 90 else cut[:89] + "…"
+
+
+@register.filter
+def megabytes(size: int) -> str:
+    """Bytes as logs and reasons say them: "83.9 MB"."""
+    return f"{size / 1e6:,.1f} MB"
 
 
 @register.filter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from django.conf import settings
@@ -35,10 +37,19 @@ def test(request: TeamRequest) -> HttpResponse:
     chosen = [row for row in rows if wanted == (None, None) or wanted == (row.kind, row.name)]
     if rows and not chosen:
         raise Http404("connections.yaml names no such engine.")
-    found = {(row.kind, row.name): connections.tested(home, row.kind, row.name) for row in chosen}
+    found = _tested(home, chosen)
     if request.htmx and len(chosen) == 1:
         return render(request, "portal/_finding.html", {"finding": found[(chosen[0].kind, chosen[0].name)]})
     return _show(request, found)
+
+
+def _tested(home: Path, rows: Sequence[connections.Connection]) -> dict[tuple[str, str], connections.Finding]:
+    """All at once: what does not answer is waited for."""
+    if not rows:
+        return {}
+    with ThreadPoolExecutor(len(rows)) as pool:
+        findings = pool.map(lambda row: connections.tested(home, row.kind, row.name), rows)
+        return {(row.kind, row.name): finding for row, finding in zip(rows, findings, strict=True)}
 
 
 def _show(request: TeamRequest, found: dict[tuple[str, str], connections.Finding]) -> HttpResponse:

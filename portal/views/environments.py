@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from pipelines import freezes, runs, selectors
+from pipelines import freezes, places, runs, selectors
 from pipelines.engines import environments as live
 from pipelines.models import Environment, Release
 from portal import forms
@@ -24,8 +24,11 @@ from .controls import may_roll_back
 @teammate
 @require_safe
 def all_of_them(request: TeamRequest) -> HttpResponse:
-    rows = [_now(environment) for environment in selectors.environments()]
-    return render(request, "portal/environments.html", {"rows": rows})
+    environments = selectors.environments()
+    found = live.statuses(environment.name for environment in environments)
+    rows = [_now(environment, found[environment.name]) for environment in environments]
+    unsettled = any(row["rollouts"] or row["live"]["problem"] for row in rows)
+    return render(request, "portal/environments.html", {"rows": rows, "unsettled": unsettled})
 
 
 @teammate
@@ -37,7 +40,7 @@ def one(request: TeamRequest, pipeline: str, name: str) -> HttpResponse:
 @teammate
 @require_safe
 def now(request: TeamRequest, pipeline: str, name: str) -> HttpResponse:
-    return render(request, "portal/_environment_now.html", _now(find_environment(pipeline, name)))
+    return render(request, "portal/_environment_now.html", _looked_at(find_environment(pipeline, name)))
 
 
 @teammate
@@ -59,9 +62,10 @@ def roll_back(request: TeamRequest, pipeline: str, name: str) -> HttpResponse:
 
 
 def _show(request: TeamRequest, environment: Environment, *, problem: str = "", status: int = 200) -> HttpResponse:
-    context = _now(environment)
+    found, kept_releases = live.standing(environment.name)
+    context = _now(environment, found)
     page = selectors.releases_of(environment, before=number_of(request.GET.get("before")))
-    kept = {one["name"] for one in live.releases(environment.name)}
+    kept = None if kept_releases is None else {one["name"] for one in kept_releases}
     verdict = may_roll_back(environment, request.actor)
     current = context["live"]["release"]
     context |= {
@@ -69,29 +73,35 @@ def _show(request: TeamRequest, environment: Environment, *, problem: str = "", 
         "older": page.older,
         "may_roll_back": bool(verdict),
         "why_not": "" if verdict else verdict.reason,
-        "previous": next((r for r in page.rows if r.name in kept and r.name != current), None),
         "problem": problem,
     }
     return render(request, "portal/environment.html", context, status=status)
 
 
-def _way_back(release: Release, current: str, kept: set[str]) -> str:
-    """ "now" for what runs, "kept" for what can be gone back to, "gone" for what cannot."""
-    if release.name == current:
+def _way_back(release: Release, current: str, kept: set[str] | None) -> str:
+    """ "now" for what runs, "kept" for what can be gone back to, "gone" for what cannot, "unknown" while nobody can
+    tell."""
+    if current and release.name == current:
         return "now"
+    if kept is None:
+        return "unknown"
     return "kept" if release.name in kept else "gone"
 
 
-def _now(environment: Environment) -> dict[str, Any]:
-    status = live.status(environment.name)
+def _looked_at(environment: Environment) -> dict[str, Any]:
+    return _now(environment, live.statuses([environment.name])[environment.name])
+
+
+def _now(environment: Environment, status: dict[str, Any]) -> dict[str, Any]:
     since = status.get("since")
     frozen = freezes.frozen_until(environment.freeze, timezone.now())
     return {
         "environment": environment,
         "live": status,
         "since": datetime.fromtimestamp(since, tz=timezone.get_current_timezone()) if since else None,
+        "last": environment.releases.order_by("-id").first() if status["problem"] else None,
         "weights": _weights(status),
-        "replicas": _replicas(status),
+        "places": places.of(status),
         "rollouts": selectors.pending_rollouts(environment),
         "frozen": frozen,
         "url": _url(environment.name),
@@ -107,15 +117,9 @@ def _weights(status: dict[str, Any]) -> list[tuple[str, int, int]]:
     return found
 
 
-def _replicas(status: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"release": release, "service": service, **facts}
-        for release, services in status["sets"].items()
-        for service, facts in sorted(services.items())
-    ]
-
-
 def _url(name: str) -> str:
-    """Where people reach an environment of the local target, "" when it has no port here."""
-    port, host = settings.ENVIRONMENT_PORTS.get(name), settings.ENVIRONMENT_HOST or settings.PORTAL_HOST
-    return f"http://{host}:{port}/" if port else ""
+    """Where people reach an environment, "" where nobody said. One of this machine is reached by the machine's name."""
+    found, port = live.address(name), settings.ENVIRONMENT_PORTS.get(name)
+    if port and found == f"http://127.0.0.1:{port}":
+        found = f"http://{settings.ENVIRONMENT_HOST or settings.PORTAL_HOST}:{port}"
+    return f"{found}/" if found else ""

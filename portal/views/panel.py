@@ -9,7 +9,7 @@ from pipelines.models import Stage
 from pipelines.runs.questions import asked_digest, is_paused
 from pipelines.states import Reason, State
 
-from . import plans
+from . import plans, progress
 from .base import TeamRequest
 from .controls import decision, stage_controls
 
@@ -33,7 +33,10 @@ def context(request: TeamRequest, stage: Stage, tab: str, *, problem: str = "", 
 
 
 def head(request: TeamRequest, stage: Stage, tab: str) -> dict[str, Any]:
+    piece = progress.of(stage)
     return {
+        "piece": piece,
+        "reason": piece["reason"] if piece else stage.reason,
         "run": stage.run,
         "stage": stage,
         "selected": stage.name,
@@ -64,7 +67,7 @@ def body(request: TeamRequest, stage: Stage, tab: str, *, seen: str = "") -> dic
 
 def plan(request: TeamRequest, stage: Stage, seen: str = "") -> dict[str, Any]:
     """The plan, and how to decide about it while it asks."""
-    found: dict[str, Any] = {"plan": stage.plan, "paused": is_paused(stage)}
+    found: dict[str, Any] = {"plan": stage.plan, "paused": is_paused(stage), "changes": plans.shown(stage.plan)}
     found["question"] = stage.progress.get("question")
     if asks(stage):
         question = inbox.with_blocked(inbox.questions_of([stage]))[0]

@@ -1,16 +1,27 @@
-"""A plan as people read it, and what is different in it since they read it last."""
+"""A plan as people read it, and what is different in it since they read it last.
+
+However much a plan changes, its page stays small: differences are folded, long ones cut, and the whole is a page of its
+own.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.core import signing
 
+from portal import changes as reading
+from portal.changes import Change, ObjectChange, Words
+
 _SALT = "portal.plan-as-seen"
 _SHOWN = 120  # characters of a value that is only compared
+DIFF_LINES = 300  # of one difference
+PLAN_LINES = 4000  # of all differences of a plan
+OPEN_LINES = 60  # of all differences, up to which they need not be unfolded
+OBJECTS = 200  # of a cluster, and other changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,107 @@ class Difference:
     title: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The beginning of a difference: where (nothing if there is only one place), how many lines it has in all, and
+    how many of them are left out."""
+
+    places: str
+    text: str
+    lines: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`where` is "" for an object to which the same happens in all places."""
+
+    change: ObjectChange
+    where: str
+    excerpts: list[Excerpt]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+    rows: list[Row]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is something to read in it before a difference is unfolded."""
+        return any(row.change.facts or row.change.verb == "delete" for row in self.rows)
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a plan changes, as much of it as a page can hold. `left_out` counts changes that are not on it at all."""
+
+    words: Words
+    plain: list[tuple[Change, Excerpt | None]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    is_open: bool = False
+    left_out: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.words.plain) + self.words.objects
+
+    @property
+    def is_cut(self) -> bool:
+        excerpts = [excerpt for _, excerpt in self.plain if excerpt]
+        excerpts += [excerpt for group in self.groups for row in group.rows for excerpt in row.excerpts]
+        return bool(self.left_out or any(excerpt.left_out for excerpt in excerpts))
+
+
+def shown(plan: Mapping[str, Any] | None) -> Shown | None:
+    """None for a plan without changes."""
+    if not plan or not plan.get("changes"):
+        return None
+    words = reading.read(plan["changes"])
+    left = PLAN_LINES
+
+    def excerpt(places: str, diff: str) -> Excerpt:
+        nonlocal left
+        lines = diff.splitlines()
+        kept = lines[: max(0, min(DIFF_LINES, left))]
+        left -= len(kept)
+        return Excerpt(places, "\n".join(kept), len(lines), len(lines) - len(kept))
+
+    found = Shown(words)
+    found.is_open = sum(change["diff"].count("\n") for change in plan["changes"]) <= OPEN_LINES
+    found.plain = [
+        (change, excerpt("", change["diff"]) if change["diff"] else None) for change in words.plain[:OBJECTS]
+    ]
+    room = OBJECTS
+    for name, objects in words.groups:
+        rows = []
+        for one in objects[:room]:
+            several = len(one.diffs) > 1
+            excerpts = [excerpt(", ".join(places) if several else "", diff) for places, diff in one.diffs if diff]
+            rows.append(Row(one, words.where(one), excerpts))
+        room -= len(rows)
+        if rows:
+            found.groups.append(Group(name, rows))
+    every = len(words.plain) + sum(len(objects) for _, objects in words.groups)
+    found.left_out = every - len(found.plain) - sum(len(group.rows) for group in found.groups)
+    return found
+
+
+def whole(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Everything that a plan changes, as text."""
+    yield f"{plan['summary']}\n"
+    for name in ("commit", "environment"):
+        if plan.get(name):
+            yield f"{name} {plan[name]}\n"
+    for name, digest in (plan.get("artifacts") or {}).items():
+        yield f"artifact {name} {digest}\n"
+    for name, value in (plan.get("parameters") or {}).items():
+        yield f"parameter {name} {value}\n"
+    for change in plan.get("changes") or ():
+        values = f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}"
+        yield f"\n{change['title']}{values if change['before'] or change['after'] else ''}\n{change['diff']}"
 
 
 def seen(plan: Mapping[str, Any] | None) -> str:

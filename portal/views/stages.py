@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import trigger_client_event
@@ -18,6 +18,7 @@ from portal import forms
 from . import panel
 from .base import TeamRequest, find_run, find_stage, number_of, run_address, teammate
 from .plans import differences
+from .plans import whole as whole_plan
 
 
 def _stage(pipeline: str, number: int, name: str) -> Stage:
@@ -77,6 +78,16 @@ def log_text(request: TeamRequest, pipeline: str, number: int, name: str) -> Htt
     response = HttpResponse("".join(selectors.whole_log(stage)), content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{pipeline}-{number}-{stage.position}.log"'
     return response
+
+
+@teammate
+@require_safe
+def plan_text(request: TeamRequest, pipeline: str, number: int, name: str) -> HttpResponse:
+    """The whole of a plan whose page shows its beginning."""
+    stage = _stage(pipeline, number, name)
+    if not stage.plan:
+        raise Http404(f"The stage “{name}” has no plan.")
+    return HttpResponse("".join(whole_plan(stage.plan)), content_type="text/plain; charset=utf-8")
 
 
 @teammate

@@ -47,6 +47,7 @@ DEEDS = {
     "rerun": Deed(Action.START, RUN),
     "start": Deed(Action.START, RUN, {"ref": "main"}),
     "rollback": Deed(Action.ROLL_BACK, Subject(owner="ops"), {"release": "r1", **WHY}),
+    "import-argo": Deed(Action.IMPORT_WORKFLOWS, Subject(), {"files": [{"name": "a.yaml", "text": "kind: Job"}]}),
     "engine-test": Deed(Action.TEST_ENGINES, Subject(), {"kind": "docker", "name": "docker"}),
     "webhook-secret": Deed(Action.MANAGE_PIPELINE, PIPELINE),
     "pipeline": Deed(Action.MANAGE_PIPELINE, PIPELINE, {"name": "Other"}, method="patch"),

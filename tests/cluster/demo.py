@@ -11,6 +11,7 @@ Ends with 0 if each ended as it should and no customer's request was lost.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.cluster.facts import facts as read_facts
@@ -130,8 +132,8 @@ class Story:
         def edit(checkout: Path) -> None:
             pipeline = checkout / self._file
             pipeline.write_text(pipeline.read_text().replace("registry.example:5000", self.registry))
-            production = checkout / "docker" / "k8s" / "overlays" / "production" / "shop.yaml"
-            production.write_text(production.read_text() + f"  SHOP_NAME: {name}\n")
+            overlay = checkout / "docker" / "k8s" / "overlays" / "production" / "name.yaml"
+            overlay.write_text(json.dumps(_named(name)))  # JSON is YAML
 
         return self._journey.travel(self.organisation, subject, edit)
 
@@ -158,6 +160,13 @@ class Story:
 
     def _say(self, text: str) -> None:
         self._journey.console.print(f"\n[bold]{text}[/bold]")
+
+
+def _named(name: str) -> dict[str, Any]:
+    """An overlay that gives the shop a name of its own, whatever the playbooks say."""
+    container = {"name": "backend", "env": [{"name": "SHOP_NAME", "value": name}]}
+    pods = {"spec": {"containers": [container]}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "backend"}, "spec": {"template": pods}}
 
 
 def main() -> int:

@@ -95,7 +95,7 @@ def test_a_release_needs_no_more_than_the_shipped_role(admin, account):
     images = {
         name: f"registry.invalid/{name}@sha256:{'a' * 64}" for name in ("backend", "frontend", "database", "agent")
     }
-    setting = Setting("shop", "staging", admin.namespace, "r1", images)
+    setting = Setting("shop", "staging", admin.namespace, "r1", images, host="shop.example")
     key = ContentKey(b"test")
     objects = render(load(ROOT / "docker/k8s", "staging"), setting, key=key, secrets=lambda name: name)
     objects = [item for item in objects if item["kind"] != "HTTPRoute" or client.has("HTTPRoute")]

@@ -48,7 +48,11 @@ CASES = {
     "quorum": ([("ops: 2", "ops: 1")], [("ship", "gate", "ops (2)", "ops (1)", "ops")]),
     "kind": (
         [("promote", "publish, with: {artifacts: [a]}")],
-        [("ship", "kind", "promote", "publish", "ops")],
+        [("ship", "kind", "promote", "publish", "ops"), ("ship", "with", "", 'artifacts: ["a"]', "ops")],
+    ),
+    "with of what acts on an environment": (
+        [("kind: promote", "kind: promote, with: {release: other}")],
+        [("ship", "with", "", 'release: "other"', "ops")],
     ),
     "needs": ([("needs: [test]", "needs: [build]")], [("ship", "depends", "test", "build", "ops")]),
     "when": (

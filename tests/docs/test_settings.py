@@ -18,7 +18,7 @@ def settings() -> dict[str, ast.expr]:
     """The variables that portal/settings.py reads, with their defaults."""
     found = {}
     for node in ast.walk(ast.parse((ROOT / "portal" / "settings.py").read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+        if isinstance(node, ast.Call) and node.args:
             name = node.args[0]
             if isinstance(name, ast.Constant) and str(name.value).startswith("BURGER_"):
                 found[str(name.value)] = next(word.value for word in node.keywords if word.arg == "default")

@@ -440,7 +440,7 @@ def test_masked_output_is_erased_only_once_it_is_stored(run: Run, folder: Path) 
 
 
 def test_cutting_off_ends_what_runs_below_a_folder_and_nothing_else(run: Run, folder: Path, mark: str) -> None:
-    next(run(["sh", "-c", "setsid sleep 60 & echo ready; sleep 60"]))
+    next(run(["sh", "-c", "setsid sleep 60 & env -i sleep 61 & echo ready $!; sleep 60"]))
     assert process.cut_off(folder.parent / "elsewhere") == 0
     assert process.probe(folder).state == "running"
     assert process.cut_off(folder.parent) == 1

@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 
 from pipelines.executors import registry
-from pipelines.executors.base import Control, Outcome, Plan, Probe, StageSpec, Workplace, Yielded
+from pipelines.executors.base import Control, EngineAwayError, Outcome, Plan, Probe, StageSpec, Workplace, Yielded
 
 Script = Callable[[StageSpec, Control], Iterator[Yielded]]
 
 
 class Scripts:
-    """What each stage does, by its name; a stage without a script succeeds. Keeps what was called."""
+    """What each stage does, by its name; a stage without a script succeeds. Keeps what was called. `unstoppable` says
+    why a stage cannot be stopped now."""
 
     def __init__(self) -> None:
         self.work: dict[str, Script] = {}
         self.facts: dict[str, str] = {}
         self.probes: dict[str, Probe] = {}
+        self.unstoppable: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
 
     def ends(self, stage: str, *outcomes: Outcome) -> None:
@@ -64,6 +66,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Scripts:
 
         def cancel(self, spec: StageSpec, key: str) -> None:
             known.calls.append(("cancel", spec.stage))
+            if why := known.unstoppable.get(spec.stage):
+                raise EngineAwayError(why)
 
     real = registry.make
 

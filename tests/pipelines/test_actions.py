@@ -13,7 +13,7 @@ from pipelines import runs
 from pipelines.engines.local import worker
 from pipelines.engines.local.sweep import sweep
 from pipelines.executors import registry
-from pipelines.executors.base import Log, Outcome, Receipt
+from pipelines.executors.base import Log, Outcome, Probe, Receipt
 from pipelines.models import Approval, Attempt, Event, Run, Stage
 from pipelines.runs.questions import asked_digest
 from teams.models import AuditEntry
@@ -246,6 +246,59 @@ def test_an_engine_that_is_away_is_waited_for(pipeline, working, scripts):
     working()
     assert stage(run, "build").state == "succeeded"
     assert Attempt.objects.filter(stage=build).count() == 1
+
+
+def test_what_cannot_be_stopped_now_is_stopped_once_its_engine_is_back(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("engine", "the cluster is away"))
+    scripts.unstoppable["ship"] = "the cluster is away"
+    run = begin(pipeline, WORK)
+    working()
+    runs.cancel(run=run.pk, user=cast.pete, reason="stop")
+    working()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason_code) == ("queued", "stop")
+    assert ship.reason == "the run was canceled; it cannot be stopped yet: the cluster is away"
+    assert ship.due_at > timezone.now()
+    assert scripts.calls.count(("cancel", "ship")) == 1
+    assert Run.objects.get(pk=run.pk).state == "running"
+    scripts.unstoppable.clear()
+    Stage.objects.filter(pk=ship.pk).update(due_at=timezone.now())
+    sweep()
+    working()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason) == ("canceled", "the run was canceled")
+    assert states(run)["report"] == "succeeded"
+    assert not Attempt.objects.filter(open=True).exists()
+
+
+def test_who_terminates_a_run_does_not_wait_for_an_engine_that_is_gone(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("engine", "the cluster is away"))
+    scripts.unstoppable["ship"] = "the cluster is away"
+    run = begin(pipeline, WORK)
+    working()
+    runs.cancel(run=run.pk, user=cast.pete, reason="stop")
+    working()
+    runs.terminate(run=run.pk, user=cast.pete, reason="it burned down")
+    Stage.objects.filter(run=run, name="ship").update(due_at=timezone.now())
+    working()
+    ship = stage(run, "ship")
+    assert ship.state == "error"
+    assert ship.reason == "terminated without being stopped, so what it left there is unknown: the cluster is away"
+    assert Run.objects.get(pk=run.pk).state == "error"
+    assert not Attempt.objects.filter(open=True).exists()
+
+
+def test_a_lost_stage_whose_engine_is_away_waits_for_it(pipeline, working, scripts):
+    run = begin(pipeline, WORK)
+    claimed_and_lost(run)
+    scripts.probes["build"] = Probe("away", "the cluster is away")
+    working()
+    build = stage(run, "build")
+    assert (build.state, build.reason_code, build.reason) == ("waiting", "engine", "the cluster is away")
+    Stage.objects.filter(pk=build.pk).update(due_at=timezone.now())
+    sweep()
+    working()
+    assert set(states(run).values()) == {"succeeded"}
 
 
 def test_a_lost_stage_is_probed_and_joined(pipeline, working, scripts):

@@ -119,6 +119,23 @@ def test_a_box_for_several_stages_counts_along(site, run, page):
     expect(share).to_have_attribute("width", "75")
 
 
+def test_what_somebody_unfolded_stays_so(site, run, page):
+    pk, _, stage = run
+    body = '<details id="steps"><summary>Steps</summary>{}</details><details id="other" open></details>'
+    texts = iter(["first", "second"])
+    page.route(
+        "**/fragment", lambda route: route.fulfill(body=body.format(next(texts, "more")), content_type="text/html")
+    )
+    site.backstage.move(run=pk, stage=stage, state="running")
+    expect(page.locator("#steps")).to_contain_text("first")
+    page.locator("#steps summary").click()
+    page.locator("#other").evaluate("el => { el.open = false }")
+    site.backstage.move(run=pk, stage=stage, state="succeeded")
+    expect(page.locator("#steps")).to_contain_text("second")
+    expect(page.locator("#steps")).to_have_attribute("open", "")
+    expect(page.locator("#other")).not_to_have_attribute("open", "")
+
+
 def test_a_log_follows_its_end_unless_somebody_reads_further_up(site, run, page):
     pk, _, stage = run
     log = page.locator("[data-live-log]")

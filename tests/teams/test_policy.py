@@ -58,7 +58,8 @@ def test_who_pushed_does_not_approve_unless_the_gate_says_so():
 def test_an_administrator_runs_the_place_but_does_not_speak_for_teams():
     admin = Actor(username="root", is_admin=True)
     allowed = {action for action in Action if can(admin, action, OPS_STAGE)}
-    assert allowed == {Action.VIEW, Action.MANAGE_PIPELINE, Action.MANAGE_TEAM, Action.TEST_ENGINES}
+    running = {Action.MANAGE_PIPELINE, Action.MANAGE_TEAM, Action.TEST_ENGINES, Action.IMPORT_WORKFLOWS}
+    assert allowed == {Action.VIEW, *running}
 
 
 def test_engines_are_tested_by_whoever_works_in_a_team():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import socket
 from functools import cache, lru_cache
 from pathlib import Path
+
+from django.conf import settings
 
 
 @lru_cache(maxsize=1)
@@ -25,6 +29,29 @@ def is_dead(worker: str) -> bool:
     if host != socket.gethostname() or not pid.isdigit():
         return False
     return life != f"{_started(int(pid))}-{_boot()}"
+
+
+def workers_file() -> Path:
+    """Where the workers' main process of this machine says its id; it holds a lock on the file while it lives."""
+    folder = Path(settings.RUN_DIR)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / "workers.pid"
+
+
+def ended_with_the_others(worker: str) -> bool:
+    """Whether a dead worker of this machine was one of an earlier main process: then all of them were stopped, and no
+    stage killed it."""
+    try:
+        with workers_file().open("r+") as file:
+            main = json.loads(file.read())["pid"]
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True  # nobody holds it
+    except BlockingIOError:
+        life = worker.rpartition(":")[2]
+        started, _, boot = life.partition("-")
+        return boot != _boot() or (started.isdigit() and int(started) < _started(int(main)))
+    except (FileNotFoundError, ValueError, KeyError):
+        return True
 
 
 def _started(pid: int) -> int:

@@ -24,7 +24,7 @@ from pipelines.executors.attempt import WorkFailedError
 from pipelines.executors.mirror import Mirror
 from pipelines.executors.source import RefusedInputError, check_address, check_commit, check_ref
 from pipelines.models import Delivery, Pipeline
-from pipelines.runs.push import as_push
+from pipelines.runs.push import PUSHED_BY, as_push
 from pipelines.runs.start import TEXT_LIMIT
 
 HOLD = timedelta(seconds=60)  # how long one worker may take for one push
@@ -171,7 +171,7 @@ def _author(name: str, address: str, committer: str, its_address: str) -> str:
 def everybody(told: str, found: str) -> str:
     """Whom the provider named, and of the commit's own people those whom it did not: any of them may have asked for it,
     and none of them may approve it."""
-    named = told.lower()
+    named, found = told.lower(), found.replace(PUSHED_BY, " ")
     more = [one for one in re.findall(r"[^<>]+<[^<>]*>", found) if one[one.index("<") :].lower() not in named]
     people = ", ".join([*([told] if told else []), *(one.strip(", ") for one in more)]) or found
     if len(people) <= TEXT_LIMIT:

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 from django.conf import settings
 from django.db import connections
@@ -19,6 +18,7 @@ from pipelines import triggers
 from pipelines.engines import environments
 
 from . import sweep, trim
+from .identity import workers_file
 
 log = logging.getLogger(__name__)
 
@@ -84,15 +84,9 @@ def _retire() -> None:
         log.warning("What clusters keep beside their releases could not be looked at: %s", error)
 
 
-def _pid_file() -> Path:
-    folder = Path(settings.RUN_DIR)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / "workers.pid"
-
-
 def announce_workers() -> object:
     """Called by the workers' main process: hold on to what it returns, it shows that the process lives."""
-    file = _pid_file().open("a+")
+    file = workers_file().open("a+")
     fcntl.flock(file, fcntl.LOCK_EX)
     file.truncate(0)
     file.write(json.dumps({"pid": os.getpid()}))
@@ -103,7 +97,7 @@ def announce_workers() -> object:
 def restart_workers() -> None:
     """End a cluster that has stalled. Its processes die with its main one, and the supervisor starts it anew."""
     try:
-        with _pid_file().open("r+") as file:
+        with workers_file().open("r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

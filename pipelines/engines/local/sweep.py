@@ -17,7 +17,7 @@ from pipelines.runs.changes import Changes
 from pipelines.snapshots import held_by
 from pipelines.states import ENDED, Reason, State
 
-from .identity import is_dead
+from .identity import ended_with_the_others, is_dead
 from .intake import HELD_BY
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,9 @@ def _dead_workers(now: datetime) -> None:
     held = Attempt.objects.filter(open=True, lease_until__isnull=False)
     for pk, fence, claims, worker in held.values_list("pk", "fence", "claims", "worker"):
         if is_dead(worker):
+            if ended_with_the_others(worker):
+                claims -= 1  # a restart says nothing against the stage
+                Attempt.objects.filter(pk=pk, fence=fence).update(claims=claims)
             _lose(pk, fence, claims, f"worker {worker} is gone")
 
 

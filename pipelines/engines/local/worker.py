@@ -49,11 +49,19 @@ def carry_out(claimed: Claimed, stay: Stay) -> Claimed | None:
             _carry_out(claimed, watch)
         except (runs.StaleResult, LeaseLost) as gone:
             log.warning("%s", gone)
+        except base.EngineAwayError as away:
+            _report_end(claimed, base.Outcome("engine", str(away)))
         except Exception:
             log.exception("The machinery broke on %s", claimed.key)
-            result = base.Outcome("error", "the machinery broke; the worker's log has the details")
-            persistently(lambda: runs.outcome(claimed.attempt, claimed.fence, result))
+            _report_end(claimed, base.Outcome("error", "the machinery broke; the worker's log has the details"))
     return watch.next
+
+
+def _report_end(claimed: Claimed, result: base.Outcome) -> None:
+    try:
+        persistently(lambda: runs.outcome(claimed.attempt, claimed.fence, result))
+    except runs.StaleResult as gone:
+        log.warning("%s", gone)
 
 
 def _carry_out(claimed: Claimed, watch: Watch) -> None:
@@ -64,13 +72,17 @@ def _carry_out(claimed: Claimed, watch: Watch) -> None:
         return watch.outcome(base.Outcome("canceled", "stopped"))
     if claimed.phase == Attempt.Phase.PLAN:
         return _plan(claimed, executor, spec)
+    anew = False
     if claimed.probe:
         found = executor.probe(spec, claimed.key)
         if found.state == "unknown":
             return persistently(lambda: unknowable(claimed.attempt, claimed.fence, found.reason))
+        if found.state == "away":
+            return watch.outcome(base.Outcome("engine", found.reason))
+        anew = found.state != "running"  # while nobody worked on it, its time stood still
         watch.log(base.Log(f"[contact was lost; the work is {found.state.replace('_', ' ')}]\n"))
     _end_what_was_given_up(claimed, executor, spec, watch)
-    watch.limit(spec.timeout)
+    watch.limit(spec.timeout, anew=anew)
     for item in executor.start(spec, claimed.key, watch):
         if isinstance(item, base.Outcome):
             return watch.outcome(item)
@@ -157,12 +169,13 @@ class Watch:
     def commands(self) -> Sequence[str]:
         return self._commands
 
-    def limit(self, timeout: float | None) -> None:
-        """End the work a little after its timeout, counted from the attempt's first start: executors that can end it
-        to the second do so themselves."""
+    def limit(self, timeout: float | None, *, anew: bool) -> None:
+        """End the work a little after its timeout, counted from the attempt's first start, or from now if the work
+        begins `anew`: executors that can end it to the second do so themselves."""
         if timeout:
             self._timeout = timeout
-            self._deadline = self.claimed.started_at + timedelta(seconds=timeout + OVERTIME)
+            began = timezone.now() if anew else self.claimed.started_at
+            self._deadline = began + timedelta(seconds=timeout + OVERTIME)
 
     def overdue(self) -> bool:
         return self._deadline is not None and timezone.now() > self._deadline

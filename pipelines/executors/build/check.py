@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.executors.build import builders
 from pipelines.executors.build.builders import Builder
 from pipelines.executors.build.engine import Engine, EngineAwayError
-from pipelines.executors.build.words import GET_BUILDKIT, megabytes
+from pipelines.executors.build.words import GET_BUILDKIT
 from pipelines.executors.connections import Docker
 
 PATIENCE = 30.0  # seconds for a build of nothing
@@ -38,7 +38,7 @@ def check(docker: Docker) -> Report:
         )
     facts = {
         "engine": str(about.get("ServerVersion", "")),
-        "machine": f"{about.get('NCPU', '?')} processors, {megabytes(int(about.get('MemTotal') or 0))} of memory",
+        "machine": f"{about.get('NCPU', '?')} processors, {int(about.get('MemTotal') or 0) / 1e9:.1f} GB of memory",
         "storage": str(about.get("Driver", "")),
         "images": str(about.get("Images", "")),
     }

@@ -295,7 +295,7 @@ def _check(spec: StageSpec, settings: Settings, facts: Facts, connections: Conne
 def _progress(said: steps.Steps) -> Progress:
     done, cached, total = said.counted()
     text = f"step {min(done + 1, total)} of {total}" + (f", {cached} from the cache" if cached else "")
-    return Progress(text, done=done, total=total, data={"cached": cached})
+    return Progress(text, done=done, total=total, data={"cached": cached, "steps": said.told()})
 
 
 def _remember(folder: Path, builder: Builder) -> None:

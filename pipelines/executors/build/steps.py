@@ -6,11 +6,12 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _STEP = re.compile(r"#(?P<id>\d+) \[(?:(?P<stage>[^\]]+) )?(?P<number>\d+)/(?P<of>\d+)\] (?P<what>.*)")
 _METADATA = re.compile(r"#(?P<id>\d+) (?:\[internal\] load metadata for|resolve image config for) (?P<image>\S+)")
 _CACHED = re.compile(r"#(?P<id>\d+) CACHED")
-_DONE = re.compile(r"#(?P<id>\d+) DONE ")
+_DONE = re.compile(r"#(?P<id>\d+) DONE (?P<seconds>[\d.]+)?")
 _ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<said>.*)")
 _CLASSIC = re.compile(r"Step (?P<number>\d+)/(?P<of>\d+) : (?P<what>.*)")
 _USING_CACHE = re.compile(r" ---> Using cache")
@@ -22,6 +23,9 @@ _LOST = re.compile(
     r"failed to dial gRPC|IncompleteRead"
 )
 
+# What a page is told of them: a progress report stays small however long a Dockerfile is.
+MOST_STEPS, MOST_WORDS = 40, 160
+
 
 @dataclass(slots=True)
 class Step:
@@ -30,6 +34,7 @@ class Step:
     of: int = 0
     done: bool = False
     cached: bool = False
+    seconds: float = 0.0
 
     @property
     def counts(self) -> bool:
@@ -67,6 +72,20 @@ class Steps:
         total = max(len(counting), sum(stages.values()) - len(begun))
         return sum(step.done for step in counting), sum(step.cached for step in counting), total
 
+    def told(self) -> list[dict[str, Any]]:
+        """The last steps that count, as a page shows them: "what", "stage", "state" (running, done, cached), and how
+        long each took in seconds."""
+        return [
+            {
+                "what": step.what[:MOST_WORDS],
+                "stage": step.stage,
+                "state": "cached" if step.cached else "done" if step.done else "running",
+                "seconds": step.seconds,
+            }
+            for step in self.steps.values()
+            if step.counts
+        ][-MOST_STEPS:]
+
     def finish(self) -> None:
         """The build succeeded, so all that began is done."""
         for step in self.steps.values():
@@ -81,7 +100,7 @@ class Steps:
         elif match := _CACHED.fullmatch(line):
             self._ended(match["id"], cached=True)
         elif match := _DONE.match(line):
-            self._ended(match["id"])
+            self._ended(match["id"], seconds=float(match["seconds"] or 0))
         elif match := _CLASSIC.fullmatch(line):
             self._ended(self._previous())
             self.steps.setdefault(match["number"], Step(match["what"], "", int(match["of"])))
@@ -97,10 +116,11 @@ class Steps:
         """The classic builder numbers its steps in order."""
         return max(self.steps, key=int, default="")
 
-    def _ended(self, number: str, *, cached: bool = False) -> None:
+    def _ended(self, number: str, *, cached: bool = False, seconds: float = 0.0) -> None:
         if step := self.steps.get(number):
             step.done = True
             step.cached = step.cached or cached
+            step.seconds = max(step.seconds, seconds)
 
     def _error(self, number: str, said: str) -> None:
         self.said = said
@@ -137,7 +157,7 @@ def load(path: Path) -> Steps:
 def save(steps: Steps, path: Path) -> None:
     data = {name: getattr(steps, name) for name in ("images", "failed", "missing", "said", "lost", "current")}
     data["steps"] = {
-        number: {"what": s.what, "stage": s.stage, "of": s.of, "done": s.done, "cached": s.cached}
+        number: {"what": s.what, "stage": s.stage, "of": s.of, "done": s.done, "cached": s.cached, "seconds": s.seconds}
         for number, s in steps.steps.items()
     }
     temporary = path.with_suffix(".new")

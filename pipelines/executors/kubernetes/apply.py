@@ -75,12 +75,15 @@ def prunable(
     that can be rolled back to needs it. `keep` is for what else such releases need.
     """
     kept = {(ref.kind, ref.name) for ref in keep} | {(item["kind"], item["metadata"]["name"]) for item in objects}
-    kept |= {(ref.kind, ref.name) for kind in _REFER for ref in configuration(client.list(kind))}
+    wanted = [kind for kind in kinds.APPLIED if kind.name not in NEVER_PRUNED]
+    labelled = selector(pipeline, environment)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        listed = pool.map(lambda kind: _listed(client, kind, labelled), wanted)
+        for items in pool.map(client.list, _REFER):
+            kept |= {(ref.kind, ref.name) for ref in configuration(items)}
     found = []
-    for kind in kinds.APPLIED:
-        if kind.name in NEVER_PRUNED:
-            continue
-        for item in _listed(client, kind, selector(pipeline, environment)):
+    for kind, items in zip(wanted, listed, strict=True):
+        for item in items:
             # A copy of the labels on what a controller made (pods, say) does not make it ours.
             owned = item["metadata"].get("ownerReferences")
             if not owned and (kind.name, item["metadata"]["name"]) not in kept:

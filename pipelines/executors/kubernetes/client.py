@@ -231,13 +231,22 @@ class Client:
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         body |= {"preconditions": {"uid": uid}} if uid else {}
         body |= {"gracePeriodSeconds": grace} if grace is not None else {}
-        try:
-            self.raw("DELETE", self._path(kind, name, namespace), None, body, what=f"delete {ref}")
-        except Refused as refused:
-            if refused.code == 404 or (uid and refused.code == 409):
-                return False
-            raise
-        return True
+        backoff = self.backoff()
+        while True:
+            try:
+                self.raw("DELETE", self._path(kind, name, namespace), None, body, what=f"delete {ref}")
+            except Conflict as conflict:
+                # Another object of that name, or somebody else wrote at the same moment: only the object knows.
+                live = self.get(ref)
+                if live is None or (uid and live["metadata"]["uid"] != uid):
+                    return False
+                backoff.pause(str(conflict))
+            except Refused as refused:
+                if refused.code == 404:
+                    return False
+                raise
+            else:
+                return True
 
     # --- the wire -------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import yaml
@@ -16,7 +16,7 @@ from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.content import ContentKey
 from pipelines.executors.kubernetes.drift import Drift, of_conflict
 from pipelines.executors.kubernetes.errors import Conflict
-from pipelines.executors.kubernetes.names import Ref
+from pipelines.executors.kubernetes.names import BASE_NAME, Ref
 from pipelines.executors.kubernetes.render import is_without_values
 from pipelines.executors.kubernetes.settle import PARALLEL, present, refuse_foreign, settled
 
@@ -60,6 +60,32 @@ def diff(
         changes = list(pool.map(lambda pair: _change(client, pair[0], pair[1], key), pairs))
     gone = [ObjectChange(ref, client.place, "delete") for ref in prune]
     return [change for change in changes if change] + gone
+
+
+def against(
+    changes: Iterable[ObjectChange],
+    objects: Iterable[Mapping[str, Any]],
+    before: Iterable[Mapping[str, Any]],
+    key: ContentKey,
+) -> list[ObjectChange]:
+    """`changes` with each new ConfigMap of `objects` compared with the one of `before` that it takes the place of.
+
+    It has another name because its content is another; what people ask is which values change.
+    """
+    old = {name: item for item in before if (name := _base_name(item))}
+    new = {Ref.of(item): item for item in objects}
+    return [
+        replace(change, text=_diff(_text(clean(old[name], key)), _text(clean(new[change.ref], key))))
+        if change.action == "create" and (name := _base_name(new[change.ref])) in old
+        else change
+        for change in changes
+    ]
+
+
+def _base_name(item: Mapping[str, Any]) -> str:
+    """The name of a ConfigMap in the manifests, where its content named it; else ""."""
+    names = item["metadata"].get("annotations") or {}
+    return str(names.get(BASE_NAME, "")) if item["kind"] == "ConfigMap" else ""
 
 
 def _change(client: Client, item: dict[str, Any], live: dict[str, Any] | None, key: ContentKey) -> ObjectChange | None:

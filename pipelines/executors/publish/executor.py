@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipelines.executors.attempt import Attempt, WorkFailedError
 from pipelines.executors.base import (
@@ -138,6 +139,7 @@ class PublishExecutor:
         assert target is not None  # noqa: S101 - for the type checker
         repositories = [target.of(image) for image in found.artifacts]
         names: dict[str, str] = {}
+        told: list[dict[str, Any]] = []
         with (
             RegistryClient(
                 known.registry(target.registry), credential, patience=self.patience, stopping=attempt.stopping
@@ -149,10 +151,11 @@ class PublishExecutor:
                     raise Stopped
                 push = Push(
                     door, registry, target, image, tag_of(image, spec.commit), repositories, attempt.stopping,
-                    self.patience, self.silence,
+                    self.patience, self.silence, before=told,
                 )  # fmt: skip
                 try:
                     names[image.name] = yield from push.run()
+                    told = [*told, push.told()]
                 except (RegistryError, EngineSaidNo) as error:
                     raise type(error)(Masker(registry.secrets()).mask(str(error))) from None
         return names

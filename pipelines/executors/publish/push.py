@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.executors.base import Artifact, Log, Progress
 from pipelines.executors.oci.client import RegistryClient
@@ -52,7 +52,7 @@ def tag_of(image: Artifact, commit: str) -> str:
 @dataclass
 class Push:
     """The push of one image to `target`. `repositories` are all that this stage pushes to, so that layers one of
-    them has can be taken over by the others."""
+    them has can be taken over by the others. `before` is what `told` said of the images that were pushed already."""
 
     door: Door
     registry: RegistryClient
@@ -64,6 +64,7 @@ class Push:
     patience: Patience = PATIENCE
     silence: float = SILENCE
     layers: Layers = field(default_factory=Layers)
+    before: Sequence[Mapping[str, Any]] = ()
 
     def run(self) -> Generator[Log | Progress, None, str]:
         """Push until it is done; returns HOST/REPOSITORY@DIGEST.
@@ -151,8 +152,13 @@ class Push:
             f"pushing {what}: {found.finished} of {total} layers, {_megabytes(found.sent)} sent",
             done=found.finished,
             total=total or None,
-            data={"component": what, "layers": found.as_list()},
+            data={"images": [*self.before, self.told()]},
         )
+
+    def told(self) -> dict[str, Any]:
+        """How far it is: {"component", "digest", "" until it is known, "layers" as `Layers.as_list`}."""
+        found = self.layers
+        return {"component": component(self.image), "digest": found.digest, "layers": found.as_list()}
 
     def _summary(self, seconds: float) -> str:
         found = self.layers

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipelines.executors.base import Artifact, Control, Log, Outcome, Produced, Yielded
+from pipelines.executors.base import Control, Log, Outcome, Produced, Yielded
 from pipelines.executors.base import Progress as Report
 from pipelines.executors.rollout import decisions
-from pipelines.executors.rollout.plan import describe_step
-from pipelines.executors.rollout.progress import Progress, away_file, cancel_file
+from pipelines.executors.rollout.progress import Progress, away_file, cancel_file, since_when_away
 from pipelines.executors.rollout.strategy import Decision, Observation, Pause, Rollout, Verify
-from pipelines.executors.rollout.target import NotPreparedError, Target
+from pipelines.executors.rollout.target import AwayError, NotPreparedError, Target
+from pipelines.executors.rollout.telling import artifact, facts
 
 LOOK_EVERY = 0.03
 LOOK_EVERY_IN_PAUSE = 0.2
 TEND_EVERY = 2.0
+# Seconds between two looks whether what was away is back; and for how long that is waited for here, not by the engine.
+LOOK_EVERY_WITHOUT = 0.5
+FROZEN_FOR = 60.0
+# Of what was said of replicas in this step, what a page shows.
+MOST_TROUBLES = 6
 
 
 class Verdict(Protocol):
@@ -59,10 +64,19 @@ class Driver:
     said: str = ""
     tended: float = 0.0
     answered: float = 0.0
+    # Whether `progress` says more than was remembered.
+    ahead: bool = False
+    troubles: list[str] = field(default_factory=list)
 
     def run(self) -> Iterator[Yielded]:
         self._resume()
+        yield from self._without()
+        if self.target.missing() and self.progress.position.aborted is None:
+            return
         yield from self._return()
+        if self.progress.position.aborted is not None:
+            # Who goes on with a way back has all of the deadline for it: nobody tried meanwhile.
+            self.progress.position = replace(self.progress.position, waiting_since=None)
         yield from self._prepare()
         while True:
             self._tend()
@@ -85,8 +99,10 @@ class Driver:
             if self.progress.outcome is not None:
                 yield self.progress.outcome
                 return
-            yield from (Log(f"{line}\n") for line in self.target.news())
-            if self.progress.position.step == before:
+            yield from self._news(decision, seen)
+            if self.progress.position.step != before:
+                self.troubles = []
+            else:
                 self.target.wait(LOOK_EVERY_IN_PAUSE if decision.text.startswith("paused") else LOOK_EVERY)
 
     def _tend(self) -> None:
@@ -94,8 +110,36 @@ class Driver:
             self.target.tend()
             self.tended = time.monotonic()
 
+    def _without(self) -> Iterator[Yielded]:
+        """A part of the target is away. All stays as it is until it is back, or the deadline is over: then what
+        answers goes back. Raises AwayError where that is long from now."""
+        missing = self.target.missing()
+        if not missing or self.progress.position.aborted is not None:
+            return
+        said = f"{missing} All of {self.environment} stays as it is."
+        yield Log(f"{said}\n")
+        while True:
+            self._obey()
+            if self.progress.position.aborted is not None:
+                return
+            gone = time.time() - since_when_away(self.folder)
+            if gone > self.rollout.deadline:
+                self._abort(_silence("a part of it", gone, self.rollout.deadline))
+                return
+            if self.rollout.deadline - gone > FROZEN_FOR:
+                raise AwayError(said)
+            if self.target.is_back():
+                return
+            time.sleep(LOOK_EVERY_WITHOUT)
+
+    def _abort(self, reason: str) -> None:
+        self.progress.position = decisions.abort(self.progress.position, reason, time.time())
+        self._remember()
+
     def _return(self) -> Iterator[Yielded]:
         """The target was away: nothing was moved meanwhile. Its deadline went on all the same."""
+        if self.target.missing():
+            return
         try:
             gone = time.time() - away_file(self.folder).stat().st_mtime
         except FileNotFoundError:
@@ -104,13 +148,11 @@ class Driver:
         yield Log(f"the target answers again after {gone:.0f} s\n")
         paused = isinstance(self.rollout.steps[position.step], Pause) and position.waiting_since is None
         if gone > self.rollout.deadline and not paused:
-            reason = f"the target did not answer for {gone:.0f} s; the deadline is {self.rollout.deadline:g} s"
-            self.progress.position = decisions.abort(position, reason, time.time())
-            self.remember(self.progress)
+            self._abort(_silence("the target", gone, self.rollout.deadline))
         away_file(self.folder).unlink()
 
     def _prepare(self) -> Iterator[Yielded]:
-        if self.progress.prepared:
+        if self.progress.prepared or self.progress.position.aborted is not None:
             return
         try:
             for said in self.target.prepare():
@@ -125,7 +167,7 @@ class Driver:
         else:
             self.progress.prepared = True
             self.progress.position = replace(self.progress.position, entered=time.time())
-        self.remember(self.progress)
+        self._remember()
 
     # --- what people say ------------------------------------------------------------------------------
 
@@ -140,7 +182,7 @@ class Driver:
             # A "promote" among these is what ended this pause; it must not end the next one too.
             self.progress.heard += len(commands)
             self.progress.position = decisions.go_on(self.progress.position, time.time())
-        self.remember(self.progress)
+        self.ahead = True
 
     def _obey(self) -> None:
         before = self.progress.position
@@ -159,8 +201,9 @@ class Driver:
             self.progress.canceled = True
             position = decisions.abort(position, "canceled", now)
         if position != before:
+            # Remembered before anything follows from it, see _move: until then it can be heard again.
             self.progress.position = position
-            self.remember(self.progress)
+            self.ahead = True
 
     def _canceled(self) -> bool:
         return self.control.stopping() or cancel_file(self.folder).exists()
@@ -170,9 +213,9 @@ class Driver:
     def _move(self, decision: Decision) -> None:
         # Remembered first: a worker that dies in between leaves a target that lags behind, which the next
         # turn makes good, and never one that is ahead of what is known.
-        if decision.position != self.progress.position:
+        if self.ahead or decision.position != self.progress.position:
             self.progress.position = decision.position
-            self.remember(self.progress)
+            self._remember()
         if decision.desired is not None and decision.verb not in ("done", "aborted"):
             self.target.apply(decision.desired)
 
@@ -214,78 +257,77 @@ class Driver:
         else:
             reason = verdict.reason if verdict else "the measurement gave no verdict"
             self._end(Outcome("paused", f"verify is inconclusive: {reason}"))
-        self.remember(self.progress)
+        self._remember()
 
     def _overdue(self) -> Iterator[Yielded]:
         position = self.progress.position
         why = self.target.why_not_ready(self.rollout.release)
         if position.aborted is not None:
             reason = f"{position.aborted}; and {self.rollout.stable} does not come back: {why}"
+            if missing := self.target.missing():
+                raise AwayError(f"{missing} {reason}")
             self._end(Outcome("error", reason))
             return
         reason = f"not ready within {self.rollout.deadline:g} s: {why}"
         yield Log(f"{reason}\n")
-        self.progress.position = decisions.abort(position, reason, time.time())
-        self.remember(self.progress)
+        self._abort(reason)
 
     def _finish(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
         desired = decision.desired
         if desired is None:
             return
+        self._obey()
+        if decision.verb == "done" and self.progress.position.aborted is not None:
+            return
         stable = self.rollout.release if decision.verb == "done" else (self.rollout.stable or "")
+        if missing := self.target.missing():
+            self.target.apply(desired)
+            where = f"What answers of {self.environment} is back at {stable or 'nothing'}"
+            raise AwayError(f"{missing} {where}; what the rest has is unknown, and is brought in line once it answers.")
         self.target.finish(desired, stable)
-        facts = self._facts(seen)
+        known = self._facts(seen)
         if decision.verb == "aborted":
             state: Literal["canceled", "failed"] = "canceled" if self.progress.canceled else "failed"
-            self._end(Outcome(state, self.progress.position.aborted or "aborted", facts))
+            self._end(Outcome(state, self.progress.position.aborted or "aborted", known))
             return
         self.target.keep(self.progress.release)
-        yield Produced(self._artifact())
+        yield Produced(artifact(self.progress.release, self.environment, self.base_url, self.stage))
         same = self.rollout.stable == self.rollout.release
         reason = f"{stable} runs already, unchanged" if same else f"{stable} has all traffic"
-        self._end(Outcome("succeeded", reason, facts))
+        self._end(Outcome("succeeded", reason, known))
 
     def _end(self, outcome: Outcome) -> None:
         self.progress.outcome = outcome
+        self._remember()
+
+    def _remember(self) -> None:
         self.remember(self.progress)
+        self.ahead = False
 
     # --- what is told ---------------------------------------------------------------------------------
 
     def _report(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
-        facts = self._facts(seen)
-        text = f"{decision.text}{facts['weights']}{facts['step']}"
+        known = self._facts(seen)
+        text = f"{decision.text}{known['weights']}{known['step']}"
         if text == self.said:
             return
         self.said = text
         yield Log(f"{decision.text}\n")
-        yield Report(decision.text, facts["step"], facts["steps"], facts)
+        yield Report(decision.text, known["step"], known["steps"], known)
+
+    def _news(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
+        """What the target has to say of replicas goes to the log, and the last of it to the page while it is true."""
+        fresh = list(self.target.news())
+        if not fresh:
+            return
+        yield from (Log(f"{line}\n") for line in fresh)
+        self.troubles = [*self.troubles, *fresh][-MOST_TROUBLES:]
+        known = self._facts(seen)
+        yield Report(decision.text, known["step"], known["steps"], known)
 
     def _facts(self, seen: Observation) -> Mapping[str, Any]:
-        position = self.progress.position
-        step = self.rollout.steps[position.step]
-        return {
-            "release": self.rollout.release,
-            "stable": self.rollout.stable,
-            "canary": self.rollout.release if self.rollout.replaces else None,
-            "weight": seen.weights.get(self.rollout.release, 0),
-            "weights": dict(seen.weights),
-            "step": position.step + 1,
-            "steps": len(self.rollout.steps),
-            "doing": "abort" if position.aborted is not None else describe_step(step),
-            "ready": {
-                release: {service: count.ready for service, count in services.items()}
-                for release, services in seen.sets.items()
-            },
-        }
+        return facts(self.rollout, self.progress.position, seen, self.troubles)
 
-    def _artifact(self) -> Artifact:
-        release = self.progress.release
-        meta = {
-            "release": release.name,
-            "environment": self.environment,
-            "commit": release.commit,
-            "run": release.run,
-            "url": self.base_url,
-            "services": {name: service.digest for name, service in release.services.items()},
-        }
-        return Artifact(self.stage, "release", f"sha256:{release.content}", meta=meta)
+
+def _silence(what: str, seconds: float, deadline: float) -> str:
+    return f"{what} did not answer for {seconds:.0f} s; the deadline is {deadline:g} s"

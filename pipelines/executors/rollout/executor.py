@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from pipelines.executors.base import (
     Control,
@@ -22,15 +21,12 @@ from pipelines.executors.base import (
 from pipelines.executors.rollout.drive import Driver, Measure
 from pipelines.executors.rollout.grounds import find
 from pipelines.executors.rollout.local.control import KeeperError
-from pipelines.executors.rollout.progress import Progress, away_file, cancel_file, driven, sole_driver
+from pipelines.executors.rollout.progress import Progress, cancel_file, driven, since_when_away, sole_driver
 from pipelines.executors.rollout.target import AwayError, Ground, SupersededError
 from pipelines.executors.secrets import SecretError
 from pipelines.executors.store import StoreError
 
 LOOK_EVERY = 0.1
-# Seconds between two tries to stop a rollout whose target does not answer, and how long it is tried.
-TRY_AGAIN = 1.0
-TRIED_FOR = 120.0
 
 
 class RolloutExecutor:
@@ -62,7 +58,9 @@ class RolloutExecutor:
         folder = self.workplace.home / "work" / key
         try:
             progress = find(self.workplace, spec).read(key)
-        except (ValueError, PlanError, AwayError) as error:
+        except AwayError as error:
+            return Probe("away", str(error))
+        except (ValueError, PlanError) as error:
             return Probe("unknown", str(error))
         if progress is None:
             return Probe("never_started")
@@ -71,24 +69,14 @@ class RolloutExecutor:
         return Probe("running", "a worker drives it" if driven(folder) else "it waits for a worker to go on")
 
     def cancel(self, spec: StageSpec, key: str) -> None:
-        """Back to the stable release; returns once it has all traffic again. Raises AwayError when the target has
-        not answered for TRIED_FOR seconds."""
-        until = time.monotonic() + TRIED_FOR
-        while away := self._cancel(spec, key):
-            if time.monotonic() > until:
-                raise AwayError(away)
-            time.sleep(TRY_AGAIN)
-
-    def _cancel(self, spec: StageSpec, key: str) -> str:
-        """One try; why the target does not answer, "" once the rollout has stopped."""
-        try:
-            if find(self.workplace, spec).read(key) is None:
-                return ""
-        except AwayError as error:
-            return str(error)
+        """Back to the stable release; returns once it has all traffic again. Raises AwayError where the target does
+        not answer; it goes back all the same once somebody drives it on."""
+        if find(self.workplace, spec).read(key) is None:
+            return
         cancel_file(self.workplace.folder(key)).touch()
         *_, outcome = self.start(spec, key, Unattended())
-        return outcome.reason if isinstance(outcome, Outcome) and outcome.state == "engine" else ""
+        if isinstance(outcome, Outcome) and outcome.state == "engine":
+            raise AwayError(outcome.reason)
 
     # --- parts of start -------------------------------------------------------------------------------
 
@@ -109,9 +97,11 @@ class RolloutExecutor:
             if progress.over or (progress.paused and not self._may_go_on(progress, spec, key)):
                 yield progress.outcome or Outcome("error")
                 return
-            yield from self._drive(ground, spec, key, control, progress)
+            # Again where a part was away and is back.
+            while not (yield from self._drive(ground, spec, key, control, progress)):
+                progress = ground.read(key) or progress
         except AwayError as error:
-            self._note_silence(key, time.time())
+            since_when_away(self.workplace.folder(key))
             yield Outcome("engine", f"{error} Nothing is moved meanwhile.")
         except (PlanError, SupersededError) as error:
             yield Outcome("failed", str(error))
@@ -123,7 +113,8 @@ class RolloutExecutor:
 
     def _drive(
         self, ground: Ground, spec: StageSpec, key: str, control: Control, progress: Progress
-    ) -> Iterator[Yielded]:
+    ) -> Generator[Yielded, None, bool]:
+        """Whether it has come to its end, or to a pause."""
         if progress.stable == progress.release.name and not progress.over:
             yield Log(f"{progress.release.name} has the same content and runs already\n")
         with ground.target(key, progress, control) as target:
@@ -143,12 +134,7 @@ class RolloutExecutor:
             try:
                 yield from driver.run()
             except AwayError:
-                self._note_silence(key, driver.answered or time.time())
+                # Its clock goes on from here, whoever goes on with the rollout.
+                since_when_away(self.workplace.folder(key), driver.answered or None)
                 raise
-
-    def _note_silence(self, key: str, since: float) -> None:
-        """Its clock goes on from the first time that the target did not answer, whoever goes on with the rollout."""
-        away = away_file(self.workplace.folder(key))
-        if not away.exists():
-            away.touch()
-            os.utime(away, (since, since))
+            return driver.progress.outcome is not None

@@ -44,6 +44,12 @@ class ProcessTarget(LocalTarget):
     def news(self) -> Sequence[str]:
         return ()
 
+    def missing(self) -> str:
+        return ""
+
+    def is_back(self) -> bool:
+        return True
+
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +78,16 @@ def cancel_file(folder: Path) -> Path:
 def away_file(folder: Path) -> Path:
     """Its time is since when the target does not answer; there is none while it does."""
     return folder / "rollout.away"
+
+
+def since_when_away(folder: Path, at_least: float | None = None) -> float:
+    """Since when the target does not answer, in seconds since 1970; from `at_least`, or now, if that was not known."""
+    file = away_file(folder)
+    if not file.exists():
+        file.touch()
+        if at_least is not None:
+            os.utime(file, (at_least, at_least))
+    return file.stat().st_mtime
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from pipelines.executors.base import Control, Log, Plan
+from pipelines.executors.base import Control, EngineAwayError, Log, Plan
 from pipelines.executors.rollout.progress import Progress
 from pipelines.executors.rollout.release import Release
 from pipelines.executors.rollout.strategy import Desired, Observation, Rollout
@@ -16,7 +16,7 @@ class SupersededError(Exception):
     """Another rollout has the environment now."""
 
 
-class AwayError(Exception):
+class AwayError(EngineAwayError):
     """What holds the environment does not answer: nothing can be seen or moved. The message says what was tried."""
 
 
@@ -51,6 +51,13 @@ class Target(Protocol):
 
     def news(self) -> Sequence[str]:
         """What there is to tell of replicas since the last call, line by line."""
+
+    def missing(self) -> str:
+        """Which part of the environment does not answer, in sentences, "" where all of it does. All else is about what
+        answers."""
+
+    def is_back(self) -> bool:
+        """Whether what was missing answers again; it is to be had by asking the Ground for the target anew."""
 
     def wait(self, seconds: float) -> None:
         """Until something has changed, so long at most."""

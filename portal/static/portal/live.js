@@ -125,7 +125,10 @@
       if (query !== null && query !== location.search) return fetchInto(el);
       if (busy(el)) return stale(el);
       const focused = el.contains(document.activeElement) && document.activeElement.id;
+      // What a person folded or unfolded stays so.
+      const folds = new Map(all("details[id]", el).map((fold) => [fold.id, fold.open]));
       el.innerHTML = html;
+      for (const fold of all("details[id]", el)) if (folds.has(fold.id)) fold.open = folds.get(fold.id);
       el.removeAttribute("data-stale");
       if (window.htmx) window.htmx.process(el);
       if (focused) document.getElementById(focused)?.focus();

@@ -263,6 +263,20 @@ def test_steps_are_counted_without_base_images_and_twice_read_is_once_counted(tm
     assert load(tmp_path / "none.json") == Steps()
 
 
+def test_a_page_is_told_the_last_steps_with_how_long_they_took() -> None:
+    steps = Steps()
+    steps.feed("#5 [build 1/4] FROM python\n#6 [build 2/4] RUN one\n#6 CACHED\n#7 [build 3/4] RUN two\n#7 DONE 1.5s\n")
+    steps.feed("#8 [build 4/4] RUN three\n")
+    assert steps.told() == [
+        {"what": "RUN one", "stage": "build", "state": "cached", "seconds": 0.0},
+        {"what": "RUN two", "stage": "build", "state": "done", "seconds": 1.5},
+        {"what": "RUN three", "stage": "build", "state": "running", "seconds": 0.0},
+    ]
+    steps.feed("".join(f"#{n} [build 4/4] RUN {'x' * 500}\n" for n in range(9, 200)))
+    assert len(steps.told()) == 40
+    assert len(steps.told()[-1]["what"]) == 160
+
+
 def test_what_went_wrong_is_read_from_either_builder() -> None:
     kit, classic = Steps(), Steps()
     kit.feed(f"{BUILDKIT}#8 [build 4/4] RUN three\n#8 ERROR: executor failed running [three]: exit code: 3\n")

@@ -65,7 +65,7 @@ def test_a_cluster_that_does_not_answer_is_no_failure_of_the_release(place, monk
     executor = RolloutExecutor(place)
     with pytest.raises(PlanError, match="does not answer"):
         executor.plan(spec("production"))
-    assert executor.probe(spec("production"), "key").state == "unknown"
+    assert executor.probe(spec("production"), "key").state == "away"
     *_, last = executor.start(spec("production"), "key", Control())
     assert last.state == "engine"
     with pytest.raises(OSError, match="does not answer"):

@@ -12,9 +12,10 @@ from pipelines.executors.base import Control, Plan, PlanError, StageSpec, Workpl
 from pipelines.executors.connections import Environment
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.content import ContentKey
-from pipelines.executors.kubernetes.errors import ClusterError, ManifestError, Refused
+from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, ManifestError, Refused
 from pipelines.executors.kubernetes.names import is_label, selector
 from pipelines.executors.rollout.kubernetes import rendering, shape
+from pipelines.executors.rollout.kubernetes.copies import Copies
 from pipelines.executors.rollout.kubernetes.place import Place
 from pipelines.executors.rollout.kubernetes.planning import make_plan
 from pipelines.executors.rollout.kubernetes.records import Kept, Records, State
@@ -25,6 +26,9 @@ from pipelines.executors.rollout.kubernetes.target import ClusterTarget, answeri
 from pipelines.executors.rollout.progress import Progress, driven
 from pipelines.executors.rollout.strategy import Rollout, Verify
 from pipelines.executors.rollout.target import SupersededError, Target
+
+# Seconds that a cluster which was away has for its answer.
+ANSWERS_WITHIN = 3.0
 
 
 class Clusters:
@@ -42,7 +46,12 @@ class Clusters:
         # What is brought and what was there, once it is known.
         self._new: Kept | None = None
         self._stable: Kept | None = None
-        self._routed: Mapping[str, bool] = {}
+        self._routed: dict[str, bool] = {}
+        # Why places do not answer, by name, as of the last target.
+        self._away: dict[str, str] = {}
+        # Where one cluster may be away while others are not; and why the one with the records is.
+        self._is_spread = len({spot.cluster.name for spot in there.spots}) > 1
+        self._blind: ClusterAway | None = None
 
     @property
     def base_url(self) -> str:
@@ -54,7 +63,7 @@ class Clusters:
                 state = self._records.read()
                 new, stable = self._intend(state)
                 kept = self._records.everything()
-                gateways = self._gateways()
+                gateways = {name: self._gateway(name) for name in self._clients}
                 plan = make_plan(self.spec, self.settings, new, stable, self._clients, self._key, gateways, kept)
                 held = self.held()
                 return replace(plan, details={**plan.details, "held": held}) if held else plan
@@ -89,26 +98,44 @@ class Clusters:
 
     def read(self, key: str) -> Progress | None:
         with answering():
-            return self._records.progress(key)
+            copies = Copies(self.workplace.home / "work" / key) if self._is_spread else None
+            here = copies.progress() if copies else None
+            try:
+                found, self._blind = self._records.progress(key), None
+            except ClusterAway as away:
+                if copies is None or here is None:
+                    raise
+                self._blind = away
+                self._new, self._stable = copies.releases()
+                return here
+            if found and here and not found.over and found.position.aborted is None:
+                # It turned back while the records were away.
+                found.position = here.position if here.position.aborted is not None else found.position
+            return found
 
     def write(self, key: str, progress: Progress) -> None:
         with answering():
-            self._records.write_progress(key, progress)
+            if self._blind is None:
+                self._records.write_progress(key, progress)
+            if self._is_spread:
+                Copies(self.workplace.folder(key)).write_progress(progress)
 
     def rollout(self, progress: Progress) -> Rollout:
         with answering():
             new, stable = self._both(progress)
-            here = {name: self._layout(new, name) for name in self._clients}
+            present = [name for name in self._clients if name not in self._away]
+            here = {name: self._layout(new, name) for name in present}
             other = stable if stable and stable.release.name != new.release.name else None
-            there = {name: self._layout(other, name) for name in self._clients} if other else {}
+            there = {name: self._layout(other, name) for name in present} if other else {}
             same = _same(here, there)
             totals = {key: count for key, count in self._totals(new, live=False).items() if key not in same}
+            left_out = tuple(key_of(name, "") for name in self._away)
         shared, ratio = _kinds([*here.items(), *there.items()])
         return Rollout(
             release=progress.release.name,
             new=totals,
             stable=progress.stable,
-            old={key: count for key, count in progress.old.items() if key not in same},
+            old={k: n for k, n in progress.old.items() if k not in same and not k.startswith(left_out)},
             steps=self.settings.steps,
             deadline=self.settings.deadline,
             dynamic_stable=self.settings.dynamic_stable,
@@ -123,13 +150,11 @@ class Clusters:
         places: dict[str, Place] = {}
         with answering():
             new, stable = self._both(progress)
+            if self._is_spread and self._blind is None:
+                Copies(self.workplace.folder(key)).write_releases(new, stable)
         try:
             with answering():
-                for name in self._clients:
-                    there = self._layout(stable, name) if stable and stable.release.name != new.release.name else None
-                    labels = selector(self.spec.pipeline, self.environment)
-                    places[name] = Place(self._clients[name], self._layout(new, name), there, labels, changed.set)
-                    places[name].begin()
+                self._go_to(places, new, stable, changed)
             yield ClusterTarget(
                 environment=self.environment,
                 pipeline=self.spec.pipeline,
@@ -140,9 +165,43 @@ class Clusters:
                 changed=changed,
                 deadline=self.settings.deadline,
                 is_rollback=bool(self.settings.release),
+                away=self._away,
+                answer_again=self._answer_again,
             )
         finally:
             close_all(places)
+
+    def _go_to(self, places: dict[str, Place], new: Kept, stable: Kept | None, changed: threading.Event) -> None:
+        """Fill `places` with those that answer, and note the others. Raises ClusterAway if none does."""
+        self._away.clear()
+        gone: dict[str, ClusterAway] = {self._records.client.cluster.name: self._blind} if self._blind else {}
+        labels = selector(self.spec.pipeline, self.environment)
+        for name, client in self._clients.items():
+            try:
+                if client.cluster.name in gone:
+                    raise gone[client.cluster.name]
+                there = self._layout(stable, name) if stable and stable.release.name != new.release.name else None
+                places[name] = Place(client, self._layout(new, name), there, labels, changed.set)
+                places[name].begin()
+            except ClusterAway as away:
+                if name in places:
+                    places.pop(name).close()
+                gone[client.cluster.name] = away
+                self._away[name] = str(away)
+        if not places:
+            raise next(iter(gone.values()))
+
+    def _answer_again(self) -> bool:
+        clusters = {self._clients[name].cluster.name: self._clients[name].cluster for name in self._away}
+        for cluster in clusters.values():
+            client = Client(cluster, patience=0.0, timeout=ANSWERS_WITHIN)
+            try:
+                client.version()
+            except ClusterAway:
+                return False
+            finally:
+                client.close()
+        return True
 
     # --- releases -------------------------------------------------------------------------------------
 
@@ -186,18 +245,20 @@ class Clusters:
 
     def _layout(self, kept: Kept | None, place: str) -> Layout:
         objects = kept.objects.get(place, []) if kept else []
-        return shape.layout(kept.release.name if kept else "", objects, gateway=self._gateways()[place])
+        return shape.layout(kept.release.name if kept else "", objects, gateway=self._gateway(place))
 
-    def _gateways(self) -> Mapping[str, bool]:
-        if not self._routed:
-            self._routed = {name: client.has(HTTP_ROUTE) for name, client in self._clients.items()}
-        return self._routed
+    def _gateway(self, place: str) -> bool:
+        if place not in self._routed:
+            self._routed[place] = self._clients[place].has(HTTP_ROUTE)
+        return self._routed[place]
 
     def _totals(self, kept: Kept | None, *, live: bool) -> dict[str, int]:
         """Replicas by service and place; `live`: as many as there are now, where an autoscaler or a person may have
         had a say."""
         found = {}
         for place, client in self._clients.items():
+            if place in self._away:
+                continue
             for service, workload in self._layout(kept, place).workloads.items():
                 count = workload.replicas
                 if live or count is None:

@@ -8,7 +8,7 @@ from pipelines.executors.base import Change, Plan, StageSpec
 from pipelines.executors.kubernetes.apply import prunable
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.content import ContentKey
-from pipelines.executors.kubernetes.diff import diff
+from pipelines.executors.kubernetes.diff import against, diff
 from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.kubernetes.render import is_without_values
 from pipelines.executors.rollout.kubernetes import shape
@@ -99,4 +99,6 @@ def _place(
     objects += [*(shape.at_rest(item) for item in (*layout.services, *layout.routes)), *layout.after]
     keep = {*needed, *(Ref.of(item) for item in layout.scalers)}
     goes = prunable(client, objects, pipeline=spec.pipeline, environment=str(spec.environment), keep=keep)
-    return [change.as_change() for change in diff(client, objects, key=key, prune=goes)]
+    found = diff(client, objects, key=key, prune=goes)
+    before = stable.objects.get(name, []) if stable else []
+    return [change.as_change() for change in against(found, objects, before, key)]

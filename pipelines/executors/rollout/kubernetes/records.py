@@ -82,10 +82,15 @@ class Records:
 
     def take(self, key: str, pipeline: str) -> State:
         """Make the environment this rollout's. Whoever drove another one finds out with its next write."""
-        state = self.read()
-        if state.rollout == key:
-            return state
-        return self._put(replace(state, rollout=key, pipeline=pipeline, progress={}))
+        while True:
+            state = self.read()
+            if state.rollout == key:
+                return state
+            try:
+                return self._put(replace(state, rollout=key, pipeline=pipeline, progress={}))
+            except Conflict:
+                # Somebody else wrote, or what we wrote ourselves was not answered.
+                continue
 
     def write(self, key: str, **changes: Any) -> State:
         """Raises SupersededError when the environment belongs to another rollout by now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from pipelines.executors.rollout.kubernetes.settling import HTTP_ROUTE
 from pipelines.executors.rollout.kubernetes.shape import WORKLOADS, Object
 from pipelines.executors.rollout.release import Release
 
-# A page does not wait for a cluster that is away.
+# A page does not wait for a cluster that is away, nor for one that takes the question and does not answer it.
 PATIENCE = 2.0
 # Seconds for which what a comparison with the cluster found is shown again: it takes a request for each object.
 DRIFT_KEEPS = 15.0
@@ -42,21 +42,23 @@ class _There:
 
 
 def status(home: Path, there: Environment) -> dict[str, Any]:
-    """As `local.target.status`, and "places" (names), "drift" (sentences about what somebody else changed).
+    """As `local.target.status`, and "places" (names), "away" (place to why it does not answer), "held" (the release
+    that a rollback brought and that holds, "" if none), "drift" (sentences about what somebody else changed).
 
-    A replica is {"id", "place", "node", "ready", "state", "restarts", "error"}. Raises OSError where a cluster does not
-    answer, with the sentence.
+    A replica is {"id", "place", "node", "ready", "state", "restarts", "error"}. Raises OSError where the cluster that
+    keeps the environment's state does not answer, with the sentence.
     """
-    clients = {spot.name: Client(spot.cluster, spot.namespace, patience=PATIENCE) for spot in there.spots}
+    clients = _clients(there)
     try:
         records = Records(clients[there.spots[0].name], there.name)
         state = records.read()
         kept = {name: one for name in _named(state) if (one := records.release(name)) is not None}
         labels = selector(state.pipeline, there.name) if state.pipeline else ""
-        with ThreadPoolExecutor(len(clients)) as pool:
-            places = list(pool.map(lambda name: _look(name, clients[name], labels), clients)) if labels else []
-        found = _facts(there, state, kept, places)
-        found["drift"] = _drifted(home, there, state, kept.get(state.stable), clients)
+        looked = _everywhere(clients, lambda name: _look(name, clients[name], labels)) if labels else {}
+        found = _facts(there, state, kept, [one for one in looked.values() if isinstance(one, _There)])
+        found["away"] = {name: one for name, one in looked.items() if isinstance(one, str)}
+        answering = {name: client for name, client in clients.items() if name not in found["away"]}
+        found["drift"] = _drifted(home, there, state, kept.get(state.stable), answering)
     except ClusterError as error:
         raise OSError(str(error)) from error
     finally:
@@ -68,7 +70,7 @@ def status(home: Path, there: Environment) -> dict[str, Any]:
 def releases(there: Environment) -> list[dict[str, Any]]:
     """As `local.target.releases`. Raises OSError."""
     spot = there.spots[0]
-    client = Client(spot.cluster, spot.namespace, patience=PATIENCE)
+    client = Client(spot.cluster, spot.namespace, patience=PATIENCE, timeout=PATIENCE)
     try:
         records = Records(client, there.name)
         stable = records.read().stable
@@ -85,6 +87,25 @@ def releases(there: Environment) -> list[dict[str, Any]]:
         }
         for release in found
     ]
+
+
+def _clients(there: Environment) -> dict[str, Client]:
+    return {
+        spot.name: Client(spot.cluster, spot.namespace, patience=PATIENCE, timeout=PATIENCE) for spot in there.spots
+    }
+
+
+def _everywhere(clients: Mapping[str, Client], ask: Callable[[str], Any]) -> dict[str, Any]:
+    """What each place answers, all asked at once; why it does not, where it does not."""
+
+    def one(name: str) -> Any:
+        try:
+            return ask(name)
+        except ClusterError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return dict(zip(clients, pool.map(one, clients), strict=True))
 
 
 def _named(state: State) -> list[str]:
@@ -120,6 +141,8 @@ def _facts(there: Environment, state: State, kept: Mapping[str, Kept], places: I
         "config_problem": "",
         "access": {},
         "places": [spot.name for spot in there.spots],
+        "away": {},
+        "held": state.held,
         "drift": [],
     }
 
@@ -187,15 +210,19 @@ def _drifted(
     """What somebody else changed of what we own, while no rollout is at work."""
     if state.rollout or kept is None:
         return []
-    key = (str(home), there.name, state.version)
+    key = (str(home), there.name, f"{state.version} {' '.join(clients)}")
     with _guard:
         when, said = _drift.get(key, (0.0, []))
     if time.monotonic() - when < DRIFT_KEEPS and when:
         return said
-    said = []
-    for name, client in clients.items():
-        layout = shape.layout(kept.release.name, kept.objects.get(name, []), gateway=client.has(HTTP_ROUTE))
-        said += [str(one) for one in drift(client, shape.final(layout))]
+
+    def compare(name: str) -> list[str]:
+        gateway = clients[name].has(HTTP_ROUTE)
+        layout = shape.layout(kept.release.name, kept.objects.get(name, []), gateway=gateway)
+        return [str(one) for one in drift(clients[name], shape.final(layout))]
+
+    found = _everywhere(clients, compare) if clients else {}
+    said = [text for one in found.values() if isinstance(one, list) for text in one]
     with _guard:
         _drift[key] = (time.monotonic(), said)
     return said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -48,8 +48,7 @@ def key_of(place: str, service: str) -> str:
 
 @dataclass(slots=True)
 class ClusterTarget:
-    """A `target.Target`. `places` by name; `objects` are the new release's, by place, Secrets with their values where
-    this worker has rendered them. `records` holds the environment's state."""
+    """A `target.Target`. `places` are those that answer, by name. `records` holds the environment's state."""
 
     environment: str
     pipeline: str
@@ -60,6 +59,9 @@ class ClusterTarget:
     changed: threading.Event
     deadline: float
     is_rollback: bool = False
+    # Why places that are in none of the others do not answer, by name, and whether they do by now.
+    away: Mapping[str, str] = field(default_factory=dict)
+    answer_again: Callable[[], bool] = lambda: True
     said: set[str] = field(default_factory=set)
     looked: float = 0.0
     counted: float = 0.0
@@ -153,6 +155,12 @@ class ClusterTarget:
         old = {**rollout.old, **{key: self.nodes[key] for key in daemons if key in self.nodes and key in rollout.old}}
         return replace(rollout, new=new, old=old)
 
+    def missing(self) -> str:
+        return " ".join(dict.fromkeys(self.away.values()))
+
+    def is_back(self) -> bool:
+        return self.answer_again()
+
     def wait(self, seconds: float) -> None:
         # A router says in its route's status that it took it in; routes are not watched.
         if self.changed.wait(seconds if self.moving else max(seconds, LOOK_AGAIN)):
@@ -191,12 +199,12 @@ class ClusterTarget:
     def finish(self, desired: Desired, stable: str) -> None:
         """The rest of the release that stays; what is of others goes, or is kept for a while."""
         with answering():
+            for name, place in self.places.items():
+                place.apply(_of_place(desired.sets, name), desired.weights)
             now = time.time()
             before = self.records.read()
             older = {r: at for r, at in before.retire.items() if at > now and r not in (stable, self.release.name)}
             retire = {**older, **{r: now + seconds for r, seconds in desired.keep.items()}}
-            for name, place in self.places.items():
-                place.apply(_of_place(desired.sets, name), desired.weights)
             self._until_gone(stable, retire)
             came = stable == self.release.name
             held = (stable if self.is_rollback else "") if came else before.held

@@ -1,0 +1,1 @@
+"""Argo Workflows: what exists is read here, drawn, and put under ownership."""

@@ -1,0 +1,38 @@
+"""What a terminal shows of a plan of many objects."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from portal.cli.show import plan_view
+from tests.portal.test_plan_words import WORKLOAD, change, everywhere
+
+
+def shown(changes: list[dict[str, str]]) -> str:
+    stage = {
+        "run": "shop/6", "name": "ship", "paused": False, "warning": "", "digest": "sha256:" + "c" * 64,
+        "plan": {"summary": "roll out 1 service", "commit": "d" * 40, "artifacts": {}, "changes": changes},
+    }  # fmt: skip
+    text = io.StringIO()
+    Console(file=text, width=160).print(plan_view(stage))
+    return text.getvalue()
+
+
+def test_words_come_first_and_each_difference_once():
+    text = shown([
+        change("release", before="shop-4-43e443e", after="shop-6-76cb5ac"),
+        *everywhere("change Deployment/backend-6c8de51e8d", WORKLOAD),
+        change("delete ConfigMap/old-d217a415b5 in main/north"),
+        change("change Service/web in main/south", before="kubectl set .spec.type to NodePort"),
+    ])  # fmt: skip
+    assert "release: shop-4-43e443e → shop-6-76cb5ac" in text
+    assert "4 objects in main/north, main/south: 3 changed, 1 deleted" in text
+    assert "~ changed Deployment backend\n      replicas: 2 → 4" in text
+    assert "image: aaaaaaaaaaaa → bbbbbbbbbbbb" in text
+    assert "- deleted ConfigMap old only in main/north" in text
+    assert "takes back what others did: Service/web in main/south: kubectl set .spec.type to NodePort" in text
+    assert text.count("+  replicas: 4") == 1
+    assert text.index("~ changed") < text.index("+  replicas: 4")
+    assert "Deployment/backend-6c8de51e8d in main/north, main/south" in text
