@@ -20,7 +20,7 @@ def settings() -> dict[str, ast.expr]:
     for node in ast.walk(ast.parse((ROOT / "portal" / "settings.py").read_text())):
         if isinstance(node, ast.Call) and node.args:
             name = node.args[0]
-            if isinstance(name, ast.Constant) and str(name.value).startswith("BURGER_"):
+            if isinstance(name, ast.Constant) and re.fullmatch(r"BURGER_\w+", str(name.value)):
                 found[str(name.value)] = next(word.value for word in node.keywords if word.arg == "default")
     return found
 
