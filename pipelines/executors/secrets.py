@@ -126,12 +126,16 @@ class Masker:
     """Replaces values, and the usual encodings of them, by `***`."""
 
     def __init__(self, values: Iterable[str]) -> None:
+        values = list(values)
         forms = {form for value in values for form in _forms(value)}
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
+        self._broken = [pattern for value in values for pattern in _broken(value)]
 
     def mask(self, text: str) -> str:
         for form in self._forms:
             text = text.replace(form, MASK)
+        for pattern in self._broken:
+            text = pattern.sub(MASK, text)
         return text
 
     def stream(self) -> MaskedStream:
@@ -213,13 +217,29 @@ def _encodings(value: str) -> Iterator[str]:
     yield value.replace("'", "'\\''")
 
 
-def _base64(data: bytes) -> Iterator[str]:
-    """The characters that depend on `data` alone, for each of the three places at which it may stand in
-    what is encoded with it, in both alphabets, and the lines of it where tools break them."""
+def _broken(value: str) -> Iterator[re.Pattern[str]]:
+    """Encodings that tools break into lines or columns wherever these happen to end: `env | base64`, `od -tx1`."""
+    data = value.strip().encode("utf-8", "surrogateescape")
+    if len(data) < _SHORTEST:
+        return
+    for form in dict.fromkeys(_unwrapped(data)):
+        yield re.compile(r"(?:\r?\n)?".join(map(re.escape, form)))
+    yield re.compile(r"\s*".join(f"{byte:02x}" for byte in data), re.IGNORECASE)
+
+
+def _unwrapped(data: bytes) -> Iterator[str]:
+    """The characters that depend on `data` alone, for each of the three places at which it may stand in what is
+    encoded with it, in both alphabets."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for before in range(3):
             text = encode(bytes(before) + data).decode()
             yield text[-(-8 * before // 6) : (before + len(data)) * 8 // 6]
+
+
+def _base64(data: bytes) -> Iterator[str]:
+    """As `_unwrapped`, and the lines of it where tools break them."""
+    yield from _unwrapped(data)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(data).decode().rstrip("=")
         for width in _WRAPS:
             if len(whole) > width:

@@ -193,3 +193,18 @@ def test_a_stream_holds_back_only_what_may_be_a_secret() -> None:
     assert stream.feed("et-value.") == "***."
     assert stream.feed("s3cr") == ""
     assert stream.end() == "s3cr"
+
+
+@pytest.mark.parametrize("before", ["", "K=", "SECRET_KEY=", "export SHOP_KEY=", "a longer line that goes before: "])
+@pytest.mark.parametrize("width", [40, 64, 76])
+def test_masks_what_tools_break_into_lines_wherever_they_end(before: str, width: int) -> None:
+    secret = "Zr7-wq0PbX2m_T9sLd5KfYh3Vj8NcQ1aGe6RuI4oMxWkBtSpEy0nDzCvHlFgJiA2"
+    whole = base64.b64encode(f"{before}{secret}\nand more after it\n".encode()).decode()
+    lines = "\n".join(whole[start : start + width] for start in range(0, len(whole), width))
+    masked = Masker([secret]).mask(lines)
+    assert "***" in masked
+    kept = "".join(masked.split("***")).replace("\n", "")
+    assert len(kept) < len(whole) - len(secret) * 4 // 3 + 4
+    dump = f"{before}{secret}".encode().hex(" ", 1)
+    spaced = "\n".join(dump[start : start + 48] for start in range(0, len(dump), 48))
+    assert "***" in Masker([secret]).mask(spaced)
