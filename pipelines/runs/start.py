@@ -75,7 +75,8 @@ def _new_run(pipeline: Pipeline, push: Push) -> Run:
 def _pusher(push: Push) -> User | None:
     """The person whose push this is: who the provider says it was, else the commit's author. Anybody can write any
     author into a commit."""
-    provided = push.author.partition(PUSHED_BY)[2] if PUSHED_BY in push.author else push.author
+    _, named, pusher = push.author.partition(PUSHED_BY)
+    provided = pusher.split(", ")[0] if named else push.author
     found = re.search(r"<([^>]+)>", provided)
     address = found.group(1) if found else provided.strip()
     if not address:

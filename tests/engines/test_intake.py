@@ -13,6 +13,7 @@ from pipelines.executors.source import RefusedInputError
 from pipelines.models import Delivery, Run
 from pipelines.runs import Push, receive
 from pipelines.runs.actions import requested_by
+from teams.models import User
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +79,17 @@ def test_all_who_had_a_hand_in_a_push_are_kept_and_none_of_them_may_approve_it(o
         person.email = address
         assert requested_by(run, person), address
     assert requested_by(run, cast.olga), "who pushed it"
+
+
+@pytest.mark.parametrize("pusher", ["otto <otto@example.com>", "otto"])
+def test_who_pushed_is_who_the_provider_says_whatever_the_commit_says(origin, pipeline, working, cast, pusher):
+    assert User.objects.filter(username="otto").update(email="otto@example.com")
+    forged = f"{cast.olga.username} <{cast.olga.email}>"
+    commit = origin.commit(("--author", f"x, pushed by {forged}"))
+    push = Push(ref="refs/heads/main", commit=commit, author=f"{forged}, pushed by {pusher}")
+    receive(pipeline, push, provider="github", delivery="1")
+    working()
+    assert Run.objects.get().requested_by.username == "otto"
 
 
 def test_a_long_name_pushes_nobody_out():
