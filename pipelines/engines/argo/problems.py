@@ -12,7 +12,7 @@ from pipelines.definition.grammar import ExpressionError
 from pipelines.definition.loader import Node
 from pipelines.definition.report import Report, shown
 
-from . import references
+from . import inputs, references
 from .calls import Call, call, fan, hooks_of
 from .expand import MAX_TASKS, entrypoint_of, in_order, tasks_of
 from .reading import DOES, LONGEST_NAME, Document, Template, is_nothing, items, template, text
@@ -49,8 +49,19 @@ class _Check:
         self.entrypoint(spec, lender)
         for hook in hooks_of(spec):
             self.hook(hook.call, hook.expression, lender or self.document)
+        if not self.document.is_library:
+            # Who submits a library, or calls it, brings parameters of their own.
+            inputs.check_parameters(spec, self.parameters(lender)["parameters"], self.report)
         for each in self.document.templates.values():
             self.template(each)
+
+    def parameters(self, lender: Document | None) -> dict[str, set[str]]:
+        """The names of the workflow's own arguments, and of those that it takes over."""
+        specs = [self.document.spec, *([lender.spec] if lender else [])]
+        return {
+            what: {text(item, "name") for spec in specs for item in items(spec.get("arguments"), what)}
+            for what in inputs.WHAT
+        }
 
     # --- the whole ----------------------------------------------------------------------------------------
 
@@ -109,6 +120,10 @@ class _Check:
         place = spec.get("entrypoint")
         if name:
             self.known_template(place or spec, name, lender)
+            if not self.document.is_library and name in lender.templates:
+                given = self.parameters(lender)
+                whose = "the workflow's arguments"
+                inputs.check_supplied(place or spec, given, lender.templates[name], whose, self.report)
         elif not self.document.is_library:
             self.add(place or spec, "missing-key", "the workflow does not say where it begins", 'add "entrypoint"')
         elif not self.document.templates:
@@ -133,6 +148,8 @@ class _Check:
             self.add(node.get(does[1]) or node, "bad-value", message, "make two templates of it")
         if (retry := node.get("retryStrategy")) is not None:
             self.choice(retry.get("retryPolicy"), _RETRY)
+        if each.name:  # an inline one may use the inputs of the template that it stands in
+            inputs.check_used(node, self.report)
         if each.does == "steps":
             self.steps(each)
         elif each.does == "dag":
@@ -296,7 +313,7 @@ class _Check:
             self.known_template(one.node.get("template") or one.node, one.template, scope)
         found = self.library.of(one, scope).template
         if found is not None:
-            self.supplied(one, found)
+            inputs.check_supplied(one.node, one.arguments, found, "arguments", self.report)
 
     def referenced(self, one: Call, scope: Document) -> None:
         ref = one.ref
@@ -313,16 +330,6 @@ class _Check:
         else:
             self.known_template(ref.node.get("template") or ref.node, ref.template, document)
 
-    def supplied(self, one: Call, found: Template) -> None:
-        """Whether every input that has no value of its own is passed."""
-        given = one.arguments
-        for what, single in (("parameters", "parameter"), ("artifacts", "artifact")):
-            for item in items(found.node.get("inputs"), what):
-                name = text(item, "name")
-                if name and name not in given[what] and not _has_value(item, what):
-                    message = f"the template {shown(found.title)} needs the {single} {shown(name)}, which is not passed"
-                    self.add(one.node, "missing-argument", message, f"add it to arguments.{what}")
-
     def hook(self, one: Call, expression: str, scope: Document) -> None:
         if one.name != "exit" and not expression:
             message = f"the hook {shown(one.name)} does not say when it runs; only exit runs by itself"
@@ -333,11 +340,3 @@ class _Check:
             self.known_template(one.node, one.template, scope)
         else:
             self.called(one, scope)
-
-
-def _has_value(item: Node, what: str) -> bool:
-    if what == "parameters":
-        return any(item.get(key) is not None for key in ("value", "default", "valueFrom"))
-    # An artifact says where it lies by a key of its own for each kind of store.
-    plain = ("name", "path", "mode", "archive", "recurseMode", "globalName", "deleted", "artifactGC", "optional")
-    return text(item, "optional").lower() == "true" or any(key.text not in plain for key, _ in item.items)

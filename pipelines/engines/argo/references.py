@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
 from pipelines.definition.loader import Node
@@ -11,9 +11,10 @@ from pipelines.definition.report import Report, shown
 
 from .calls import call
 from .expand import in_order
+from .inputs import scalars
 
 _REFERENCE = re.compile(r"\b(tasks|steps)\.([A-Za-z0-9][A-Za-z0-9-]*)\.")
-_ASKS = ("arguments", "when", "withParam", "withSequence")
+_ASKS = ("arguments", "when", "withItems", "withParam", "withSequence", "hooks")
 
 
 def check_dag(named: Mapping[str, Node], report: Report) -> None:
@@ -34,7 +35,7 @@ def _has_run(bit: Mapping[str, int], ran: int, name: str) -> bool:
 def check(node: Node, what: str, ran: Callable[[str], bool], known: Collection[str], report: Report) -> None:
     """One task or step: `what` is "tasks" or "steps", `known` are all beside it, `ran` says which have run before."""
     for key in _ASKS:
-        for scalar in _scalars(node.get(key)):
+        for scalar in scalars(node.get(key)):
             for found in _in_braces(scalar.text):
                 if found[1] == what and not ran(found[2]):
                     _report(scalar.at(found.start(2)), what.removesuffix("s"), found[2], known, report)
@@ -52,13 +53,3 @@ def _in_braces(text: str) -> Iterator[re.Match[str]]:
     end = 0
     while (begin := text.find("{{", end)) >= 0 and (end := text.find("}}", begin)) >= 0:
         yield from _REFERENCE.finditer(text, begin, end)
-
-
-def _scalars(node: Node | None) -> Iterable[Node]:
-    stack = [node] if node is not None else []
-    while stack:
-        one = stack.pop()
-        if one.kind == "scalar":
-            yield one
-        else:
-            stack += [value for pair in one.items for value in (pair if isinstance(pair, tuple) else (pair,))]

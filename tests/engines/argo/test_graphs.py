@@ -270,11 +270,14 @@ def test_a_namespace_keeps_templates_apart():
 
 def test_what_is_filled_in_later_is_marked():
     found = tasks(
-        workflow("""
-        - name: main
-          steps:
-          - - {name: a, templateRef: {name: library, template: "{{workflow.parameters.which}}"}}
-        """)
+        workflow(
+            """
+            - name: main
+              steps:
+              - - {name: a, templateRef: {name: library, template: "{{workflow.parameters.which}}"}}
+            """,
+            spec="arguments: {parameters: [{name: which}]}\n",
+        )
     )
     assert found["main/a"].does == ""
     assert "is filled in later" in found["main/a"].unknown[0]

@@ -100,7 +100,8 @@ WRONG = {
             "- name: main\n  steps:\n  - - {name: a, template: asks}\n"
             "- {name: asks, inputs: {parameters: [{name: x}, {name: y, default: 1}]}, suspend: {}}\n"
         ),
-        'a.yaml:9:9: the template "asks" needs the parameter "x", which is not passed (add it to arguments.parameters)',
+        'a.yaml:9:9: the template "asks" needs the parameter "x", which is not passed (add it to parameters of '
+        "arguments)",
     ),
     "a result that is asked for too early": (
         dag(
@@ -112,6 +113,25 @@ WRONG = {
     "a result of nothing": (
         steps("{name: a, template: leaf}", '{name: b, template: leaf, withParam: "{{steps.aa.outputs.result}}"}'),
         'a.yaml:10:55: unknown step "aa" (a)',
+    ),
+    "an input of the entrypoint that nobody gives": (
+        workflow("- {name: main, inputs: {parameters: [{name: x}]}, suspend: {}}"),
+        'a.yaml:5:15: the template "main" needs the parameter "x", which is not passed (add it to parameters of the '
+        "workflow's arguments)",
+    ),
+    "an input that the template does not have": (
+        workflow("- {name: main, container: {image: '{{inputs.parameters.imag}}'}, "
+                 "inputs: {parameters: [{name: image}]}}"),
+        'a.yaml:7:58: unknown input parameter "imag" (image)',
+    ),
+    "a parameter that the workflow does not have": (
+        workflow("- {name: main, container: {image: '{{workflow.parameters.image}}'}}"),
+        'a.yaml:7:60: unknown parameter of the workflow "image" (the file has no parameter of the workflow)',
+    ),
+    "a result of nothing that a hook asks for": (
+        steps("{name: a, template: leaf, onExit: leaf}", "{name: b, template: leaf, hooks: {exit: {template: leaf, "
+              "arguments: {parameters: [{name: p, value: '{{steps.bb.status}}'}]}}}}"),
+        'a.yaml:10:117: unknown step "bb" (b)',
     ),
     "a hook that does not say when": (
         steps("{name: a, template: leaf, hooks: {late: {template: leaf}}}"),
