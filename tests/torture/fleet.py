@@ -6,6 +6,7 @@ woken by a named pipe from the other, as if it were another computer.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -82,7 +83,9 @@ class Fleet(Installation):
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         with closing(psycopg.connect(self.database)) as connection:
-            return connection.execute(query.replace("?", "%s"), arguments).fetchall()
+            found = connection.execute(query.replace("?", "%s"), arguments).fetchall()
+        # As SQLite gives it.
+        return [tuple(json.dumps(cell) if isinstance(cell, dict) else cell for cell in row) for row in found]
 
     def _roles(self, machine: Machine) -> dict[str, list[psutil.Process]]:
         self.supervisor = machine.supervisor()  # type: ignore[assignment]
