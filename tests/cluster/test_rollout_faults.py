@@ -263,6 +263,31 @@ def test_whatever_happens_one_version_is_left_and_nothing_ran_that_nobody_approv
     assert {"409", "410", "429", "500", "503"} <= set(injected), injected
 
 
+@pytest.mark.parametrize("strategy", [{"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}, {"blueGreen": {}}])
+def test_a_worker_that_dies_while_it_tidies_up_is_followed_by_one_that_ends_it(
+    cluster, tmp_path, monkeypatch, strategy
+):
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with installation(cluster, tmp_path) as place:
+        first = place.rolled(place.spec("a", objects()))
+        spec = place.spec("b", objects(), strategy)
+        ends = "succeeded"
+        if "canary" in strategy:
+            ends = "failed"
+            assert place.roll(spec, "tidy")[0].state == "paused"
+            spec = replace(spec, resumes=1)
+        with monkeypatch.context() as patch:
+            patch.setattr("pipelines.executors.rollout.kubernetes.target.settle", dies)
+            with pytest.raises(KeyboardInterrupt):
+                place.roll(spec, "tidy", Said(("abort",) if ends == "failed" else ()))
+        outcome, _ = place.roll(spec, "tidy")
+        assert outcome.state == ends, outcome
+        stable = until(lambda: settled(place), "one release alone")
+        assert (stable == first) == (ends == "failed")
+
+
 # --- aborts -----------------------------------------------------------------------------------------------
 
 

@@ -237,6 +237,9 @@ class Clusters:
         if self._new is None:
             self._new = self._records.release(progress.release.name)
             self._stable = self._records.release(progress.stable) if progress.stable else None
+        if self._new is None and progress.position.aborted is not None:
+            # The last that a way back does is to forget it: whoever follows has only the rest to tidy up.
+            self._new = Kept(progress.release, {})
         if self._new is None:
             raise Refused(f"The record of the release {progress.release.name} is gone from {self.environment}.")
         if progress.stable and self._stable is None:
