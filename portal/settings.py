@@ -14,14 +14,14 @@ from django.core.exceptions import ImproperlyConfigured
 env = environ.Env()
 
 
-def _number(name: str, default: float, kind: type[int] | type[float] = int) -> Any:
-    """A variable that holds a number. Raises ImproperlyConfigured."""
+def _number(name: str, default: float, kind: type[int] | type[float] = int, least: float = 0) -> Any:
+    """A variable that holds a number, `least` or more. Raises ImproperlyConfigured."""
     found = env.str(name, default=str(default))
-    try:
-        return kind(found)
-    except ValueError:
-        words = "a whole number" if kind is int else "a number"
-        raise ImproperlyConfigured(f"{name} is {found!r}; expected {words} such as {default}.") from None
+    with contextlib.suppress(ValueError):
+        if least <= kind(found) < float("inf"):
+            return kind(found)
+    words = "a whole number" if kind is int else "a number"
+    raise ImproperlyConfigured(f"{name} is {found!r}; expected {words} of at least {least:g}, such as {default}.")
 
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -214,7 +214,7 @@ SPECTACULAR_SETTINGS = {
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False, "TOKEN_PREFIX": "bgr_", "AUTH_HEADER_PREFIX": "Bearer"}
 
 # The queue only wakes workers up; what is to be done stands in the database: docs/decisions/0001-database-as-truth.md
-WORKERS = _number("BURGER_WORKERS", default=4)
+WORKERS = _number("BURGER_WORKERS", default=4, least=1)
 Q_CLUSTER = {
     "name": "burger",
     "broker_class": "pipelines.engines.local.broker.WakeUpBroker",
@@ -236,7 +236,7 @@ Q_CLUSTER = {
 }
 
 # How long a worker may be silent before its stage counts as lost, and how often it says that it is there (seconds).
-LEASE = _number("BURGER_LEASE", default=10.0, kind=float)
+LEASE = _number("BURGER_LEASE", default=10.0, kind=float, least=1)
 HEARTBEAT = LEASE / 5
 
 # Days after the end of a run for which its log and what it made are kept; 0 keeps them for ever.
