@@ -208,7 +208,8 @@ def _needs(published: list[Published], keep: int) -> Iterator[Need]:
 
 
 def _kept_releases(environment: Environment, keep: int) -> Iterator[Release]:
-    """All rows of the releases that stay: the last ones, the one verified last, and those that its target keeps."""
+    """All rows of the releases that stay: the last ones, the one verified last, and those that its target keeps.
+    Raises runs.Conflict where the target cannot be asked."""
     order: list[str] = []
     verified = ""
     rows = list(environment.releases.order_by("-id"))
@@ -217,5 +218,11 @@ def _kept_releases(environment: Environment, keep: int) -> Iterator[Release]:
             order.append(row.name)
         if row.verified_at and not verified:
             verified = row.name
-    kept = {*order[:keep], verified} | {str(each.get("release")) for each in environments.releases(environment.name)}
+    _, there = environments.standing(environment.name)
+    if there is None:
+        raise runs.Conflict(
+            f"What {environment} keeps cannot be found out, so nothing is deleted: it may need any of these images. "
+            "Try again when its cluster answers; the engines page tests it."
+        )
+    kept = {*order[:keep], verified} | {str(each["name"]) for each in there}
     yield from (row for row in rows if row.name in kept)

@@ -18,6 +18,9 @@ from django.utils import timezone
 from pipelines import runs
 from pipelines.engines import registry_cleaning
 from pipelines.executors.oci import Credential, RegistryClient
+from pipelines.executors.rollout import release as rollout
+from pipelines.executors.rollout.local.place import Place
+from pipelines.executors.rollout.local.target import keep_release
 from pipelines.models import Environment, Pipeline, Release, Stage
 from pipelines.states import State
 from teams.models import AuditEntry
@@ -140,6 +143,38 @@ def test_the_last_releases_the_verified_one_and_those_gone_back_to_stay(cast: Si
     assert {image.name for image in plan.delete} == {names[0], names[2]}
     shop.roll_out("r-0", back)  # gone back to: of a run that published nothing
     assert {image.name for image in show(cast, keep=1).delete} == {names[2], names[3]}
+
+
+def test_what_the_environment_can_go_back_to_stays(cast: SimpleNamespace, shop: Shop, home: Path) -> None:
+    name, run = shop.publish("kept")
+    other, later = shop.publish("later")
+    shop.roll_out("r-kept", run)
+    shop.roll_out("r-later", later)
+    assert {image.name for image in show(cast, keep=1).delete} == {name}
+    keep_release(Place(home, "production"), rollout.Release("r-kept", {}))
+    assert show(cast, keep=1).delete == ()
+    assert shop.there() == {name, other}
+
+
+def test_nothing_is_deleted_while_an_environment_cannot_say_what_it_keeps(
+    cast: SimpleNamespace, shop: Shop, home: Path
+) -> None:
+    name, _ = shop.publish("one")
+    plan = show(cast)
+    entry = {"name": "main", "cluster": {"server": "https://127.0.0.1:1"}}
+    used = {"name": "main", "context": {"cluster": "main", "user": "main"}}
+    users = [{"name": "main", "user": {"token": "none"}}]
+    kubeconfig = {"clusters": [entry], "contexts": [used], "users": users, "current-context": "main"}
+    (home / "away.kubeconfig").write_text(json.dumps(kubeconfig))
+    known = json.loads((home / "connections.yaml").read_text())
+    place = {"places": [{"cluster": "main", "namespace": "shop"}]}
+    known |= {"clusters": {"main": {"kubeconfig": "away.kubeconfig"}}, "environments": {"production": place}}
+    (home / "connections.yaml").write_text(json.dumps(known))
+    with pytest.raises(runs.Conflict, match="cannot be found out, so nothing is deleted"):
+        show(cast)
+    with pytest.raises(runs.Conflict, match="cannot be found out, so nothing is deleted"):
+        carry_out(cast, plan.digest)
+    assert shop.there() == {name}
 
 
 def test_recent_images_stay(cast: SimpleNamespace, shop: Shop) -> None:
