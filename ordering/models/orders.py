@@ -1,66 +1,18 @@
-"""The shop's tables. Rows are changed through `ordering.orders` only; pages read through
-`ordering.selectors`.
+"""What was sold. Rows are changed through `ordering.orders` only; pages read through `ordering.selectors`.
 
-Money is in minor units of the shop's currency. What a customer bought is copied into the order's lines, so
-that a later change of the menu never changes what was sold.
+What a customer bought is copied into the order's lines, so that a later change of the menu never changes what was
+sold. Money is in minor units of the shop's currency.
 """
 
 from __future__ import annotations
 
 import secrets
 
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from ordering import food
-
-
-class Category(models.Model):
-    slug = models.SlugField(_("slug"), max_length=50, unique=True)
-    name = models.CharField(_("name"), max_length=80)
-    position = models.PositiveSmallIntegerField(_("position"), default=0, db_default=0)
-
-    class Meta:
-        ordering = ["position", "name"]
-        verbose_name = _("category")
-        verbose_name_plural = _("categories")
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class MenuItem(models.Model):
-    """Something to eat or drink. `stock` counts what is left; None means that it is made without counting."""
-
-    category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="items", verbose_name=_("category"))
-    slug = models.SlugField(_("slug"), max_length=50, unique=True)
-    name = models.CharField(_("name"), max_length=80)
-    description = models.CharField(_("description"), max_length=240, blank=True, default="", db_default="")
-    price = models.PositiveIntegerField(
-        _("price in minor units"), validators=[MinValueValidator(1), MaxValueValidator(1_000_000)]
-    )
-    allergens = models.JSONField(_("allergens"), default=list, blank=True, validators=[food.validate_allergens])
-    diets = models.JSONField(_("diets"), default=list, blank=True, validators=[food.validate_diets])
-    stock = models.PositiveIntegerField(_("stock"), null=True, blank=True)
-    available = models.BooleanField(_("available"), default=True, db_default=True)
-    picture = models.CharField(
-        _("picture"), max_length=80, blank=True, default="", db_default="", help_text=_("A static file.")
-    )
-    position = models.PositiveSmallIntegerField(_("position"), default=0, db_default=0)
-
-    class Meta:
-        ordering = ["position", "name"]
-        verbose_name = _("menu item")
-        verbose_name_plural = _("menu items")
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def in_stock(self) -> bool:
-        return self.available and self.stock != 0
+from ordering.models.catalogue import MenuItem
 
 
 class Status(models.TextChoices):
