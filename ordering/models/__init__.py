@@ -1,15 +1,30 @@
-"""The shop's tables: the catalogue, and the orders."""
+"""The shop's tables: the catalogue, the orders, and what orders need: hours, promo codes, payments, mails."""
 
-from ordering.models.catalogue import Category, MenuItem
-from ordering.models.orders import DayCounter, Order, OrderEvent, OrderLine, Status, new_token
+from ordering.models.catalogue import Category, MenuItem, Station
+from ordering.models.hours import OpeningHours, PickupSlot, ShopState, SpecialDay, Weekday
+from ordering.models.orders import DayCounter, Order, OrderEvent, OrderLine, PaymentMethod, Status, new_token
+from ordering.models.outbox import OutboxMail
+from ordering.models.payment import Payment, SandboxEntry
+from ordering.models.promo import PromoCode
 
 __all__ = [
     "Category",
     "DayCounter",
     "MenuItem",
+    "OpeningHours",
     "Order",
     "OrderEvent",
     "OrderLine",
+    "OutboxMail",
+    "Payment",
+    "PaymentMethod",
+    "PickupSlot",
+    "PromoCode",
+    "SandboxEntry",
+    "ShopState",
+    "SpecialDay",
+    "Station",
     "Status",
+    "Weekday",
     "new_token",
 ]

@@ -13,10 +13,34 @@ from django.utils.translation import gettext_lazy as _
 from ordering import food
 
 
+class Station(models.TextChoices):
+    """Where in the kitchen something is made."""
+
+    GRILL = "grill", _("Grill")
+    FRYER = "fryer", _("Fryer")
+    COLD = "cold", _("Cold kitchen")
+    DRINKS = "drinks", _("Drinks")
+
+
 class Category(models.Model):
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     name = models.CharField(_("name"), max_length=80)
     position = models.PositiveSmallIntegerField(_("position"), default=0, db_default=0)
+    station = models.CharField(
+        _("station"),
+        max_length=20,
+        choices=Station,
+        default=Station.GRILL,
+        db_default=Station.GRILL.value,
+        help_text=_("Where in the kitchen its items are made."),
+    )
+    tax_rate = models.PositiveSmallIntegerField(
+        _("tax rate in basis points"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(10_000)],
+        help_text=_("1900 is 19 %. Prices include it. Empty: the shop's own rate."),
+    )
 
     class Meta:
         ordering = ["position", "name"]
@@ -45,6 +69,22 @@ class MenuItem(models.Model):
         _("picture"), max_length=80, blank=True, default="", db_default="", help_text=_("A static file.")
     )
     position = models.PositiveSmallIntegerField(_("position"), default=0, db_default=0)
+    station = models.CharField(
+        _("station"),
+        max_length=20,
+        choices=Station,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Empty: its category's."),
+    )
+    tax_rate = models.PositiveSmallIntegerField(
+        _("tax rate in basis points"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(10_000)],
+        help_text=_("Empty: its category's."),
+    )
 
     class Meta:
         ordering = ["position", "name"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 
+from django.conf import settings
 from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -16,11 +17,18 @@ from ordering.models.catalogue import MenuItem
 
 
 class Status(models.TextChoices):
+    # Placed, its food and slot are held, but its payment is not settled: no kitchen sees it yet.
+    UNPAID = "unpaid", _("Waiting for the payment")
     RECEIVED = "received", _("Received")
     PREPARING = "preparing", _("Preparing")
     READY = "ready", _("Ready")
     COLLECTED = "collected", _("Collected")
     CANCELED = "canceled", _("Canceled")
+
+
+class PaymentMethod(models.TextChoices):
+    COUNTER = "counter", _("At the counter")
+    ONLINE = "online", _("Online")
 
 
 def new_token() -> str:
@@ -44,10 +52,44 @@ class Order(models.Model):
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.RECEIVED)
     status_since = models.DateTimeField(_("in this status since"))
     revision = models.PositiveIntegerField(default=1, db_default=1, editable=False)
+    customer = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="shop_orders",
+        db_index=False,
+        verbose_name=_("customer"),
+    )
     name = models.CharField(_("name"), max_length=60)
+    email = models.EmailField(_("e-mail"), blank=True, default="", db_default="")
+    language = models.CharField(max_length=10, blank=True, default="", db_default="", editable=False)
     note = models.CharField(_("note"), max_length=300, blank=True, default="", db_default="")
     currency = models.CharField(_("currency"), max_length=3)
     total = models.PositiveBigIntegerField(_("total in minor units"))
+    # Parts of the total: discount is taken off already, tip and tax are in it.
+    discount = models.PositiveBigIntegerField(_("discount"), default=0, db_default=0)
+    tip = models.PositiveBigIntegerField(_("tip"), default=0, db_default=0)
+    tax = models.PositiveBigIntegerField(_("tax included"), default=0, db_default=0)
+    promo = models.ForeignKey(
+        "ordering.PromoCode",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="orders",
+        db_index=False,
+        verbose_name=_("promo code"),
+    )
+    promo_code = models.CharField(_("promo code as given"), max_length=30, blank=True, default="", db_default="")
+    payment_method = models.CharField(
+        _("payment"),
+        max_length=10,
+        choices=PaymentMethod,
+        default=PaymentMethod.COUNTER,
+        db_default=PaymentMethod.COUNTER.value,
+    )
+    # None: as soon as possible.
+    pickup_at = models.DateTimeField(_("to be collected at"), null=True, blank=True)
     placed_at = models.DateTimeField(_("placed at"))
 
     class Meta:
@@ -55,14 +97,29 @@ class Order(models.Model):
         verbose_name_plural = _("orders")
         permissions = [("work_kitchen", "Can work in the kitchen")]
         constraints = [models.UniqueConstraint(fields=["day", "number"], name="ordering_order_number_of_day")]
-        # The kitchen asks for a status and the oldest of it, however many orders are stored.
-        indexes = [models.Index(fields=["status", "status_since"], name="ordering_order_board")]
+        indexes = [
+            # The kitchen asks for a status and the oldest of it, however many orders are stored.
+            models.Index(fields=["status", "status_since"], name="ordering_order_board"),
+            # A customer's history, newest first.
+            models.Index(
+                fields=["customer", "-placed_at"],
+                condition=models.Q(customer__isnull=False),
+                name="ordering_order_history",
+            ),
+            # How often a customer has used a code.
+            models.Index(fields=["promo"], condition=models.Q(promo__isnull=False), name="ordering_order_promo"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.day} #{self.number}"
 
     def get_absolute_url(self) -> str:
         return reverse("ordering:order", args=[self.token])
+
+    @property
+    def goods(self) -> int:
+        """What the lines cost before discount and tip, in minor units."""
+        return self.total + self.discount - self.tip
 
 
 class OrderLine(models.Model):
@@ -77,6 +134,12 @@ class OrderLine(models.Model):
     quantity = models.PositiveSmallIntegerField()
     # True where the stock was counted down: only then does a cancellation count it up again.
     counted = models.BooleanField(default=False, db_default=False)
+    # Rate in basis points (1900 is 19 %) of the tax inside the price, and this line's share of the order's discount.
+    tax_rate = models.PositiveSmallIntegerField(default=0, db_default=0)
+    discount = models.PositiveBigIntegerField(default=0, db_default=0)
+    # Where in the kitchen it is made, and since when it is.
+    station = models.CharField(max_length=20, blank=True, default="", db_default="")
+    made_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["pk"]
@@ -94,6 +157,7 @@ class OrderEvent(models.Model):
 
     class Kind(models.TextChoices):
         PLACED = "placed", _("Placed")
+        PAID = "paid", _("Paid")
         ADVANCED = "advanced", _("Moved on")
         UNDONE = "undone", _("Undone")
         CANCELED = "canceled", _("Canceled")
