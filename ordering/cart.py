@@ -2,13 +2,14 @@
 of any release can read it.
 
 It carries the key under which it will be placed, so that one cart becomes one order, from however many tabs
-it is sent.
+it is sent. Browsers keep 4,096 bytes of a cookie with its name: a cart that would need more takes nothing more in.
 """
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
@@ -16,38 +17,54 @@ from django.urls import reverse
 
 from ordering import conf
 from ordering.models import Order
+from ordering.pricing import Line, parse_key
 from ordering.wishes import MAX_LINES, MAX_QUANTITY
 
 _SALT = "ordering.cart"
 _MAX_AGE = 30 * 24 * 3600
 _MAX_RECENT = 3
+# What is left of 4,096 bytes for the value: the name takes some, and so do the attributes in some browsers.
+_MAX_COOKIE = 3_800
 
 
 @dataclass(slots=True)
 class Cart:
-    """`lines` maps slugs to quantities in the order of adding; `recent` holds (number, token) of the last
-    orders."""
+    """`quantities` maps the keys of lines to how many, in the order of adding; `recent` holds (number, token) of
+    the last orders."""
 
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
-    lines: dict[str, int] = field(default_factory=dict)
+    quantities: dict[str, int] = field(default_factory=dict)
     recent: list[tuple[int, str]] = field(default_factory=list)
 
     @property
-    def count(self) -> int:
-        return sum(self.lines.values())
+    def lines(self) -> tuple[Line, ...]:
+        return tuple(parse_key(key, quantity) for key, quantity in self.quantities.items())
 
-    def set(self, slug: str, quantity: int) -> None:
-        """Set how many of an item; 0 takes it out. More than fits is cut to what fits."""
+    @property
+    def count(self) -> int:
+        return sum(self.quantities.values())
+
+    def holds(self, line: Line) -> int:
+        """How many of just this line are in the cart."""
+        return self.quantities.get(line.key, 0)
+
+    def set(self, line: Line, quantity: int) -> bool:
+        """Set how many there are of a line; 0 takes it out. Whether it fitted: if not, nothing has changed."""
         if quantity <= 0:
-            self.lines.pop(slug, None)
-        elif slug in self.lines or len(self.lines) < MAX_LINES:
-            self.lines[slug] = min(quantity, MAX_QUANTITY)
+            self.quantities.pop(line.key, None)
+            return True
+        before = dict(self.quantities)
+        self.quantities[line.key] = min(quantity, MAX_QUANTITY)
+        if len(self.quantities) > MAX_LINES or len(_signed(self)) > _MAX_COOKIE:
+            self.quantities = before
+            return False
+        return True
 
     def became(self, order: Order) -> None:
         """Start a new, empty cart that remembers the order."""
         if order.idempotency_key == self.key:
             self.key = str(uuid.uuid4())
-            self.lines = {}
+            self.quantities = {}
         others = [(number, token) for number, token in self.recent if token != order.token]
         self.recent = [(order.number, order.token), *others][:_MAX_RECENT]
 
@@ -56,23 +73,34 @@ def load(request: HttpRequest) -> Cart:
     """The cart of this browser; an empty one where the cookie is missing, forged, too old or not
     understood."""
     cookie = request.COOKIES.get(conf.cart_cookie(), "")
+    if not cookie:
+        return Cart()
     try:
         value = signing.loads(cookie, salt=_SALT, max_age=_MAX_AGE)
+        lines = value.get("chosen") or value["lines"]
         return Cart(
             key=str(value["key"]),
-            lines={str(slug): int(quantity) for slug, quantity in value["lines"].items()},
+            quantities={parse_key(str(key)).key: int(quantity) for key, quantity in lines.items()},
             recent=[(int(number), str(token)) for number, token in value["recent"]],
         )
     except (signing.BadSignature, KeyError, TypeError, ValueError, AttributeError):
         return Cart()
 
 
+def _signed(cart: Cart) -> str:
+    """The cart as a cookie. Releases that know no choices read `lines` alone, and so only what they could sell."""
+    plain = {key: quantity for key, quantity in cart.quantities.items() if ";" not in key}
+    value: dict[str, Any] = {"key": cart.key, "lines": plain, "recent": cart.recent}
+    if len(plain) < len(cart.quantities):
+        value["chosen"] = cart.quantities
+    return signing.dumps(value, salt=_SALT, compress=True)
+
+
 def save(response: HttpResponse, cart: Cart, *, request: HttpRequest) -> None:
     """Give the cart to the browser, for this shop's pages only."""
-    value = {"key": cart.key, "lines": cart.lines, "recent": cart.recent}
     response.set_cookie(
         conf.cart_cookie(),
-        signing.dumps(value, salt=_SALT, compress=True),
+        _signed(cart),
         max_age=_MAX_AGE,
         path=reverse("ordering:menu"),
         secure=request.is_secure(),

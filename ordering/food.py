@@ -39,6 +39,21 @@ def validate_diets(codes: Iterable[str]) -> None:
     _validate(codes, DIETS)
 
 
+def validate_translations(texts: object) -> None:
+    """{language: {field: text}}, such as {"de": {"name": "Pommes"}}."""
+    fits = isinstance(texts, dict) and all(
+        isinstance(language, str)
+        and isinstance(fields, dict)
+        and all(isinstance(text, str) for text in fields.values())
+        for language, fields in texts.items()
+    )
+    if not fits:
+        raise ValidationError(
+            _("Expected texts by language and field, for example %(example)s.")
+            % {"example": '{"de": {"name": "Pommes"}}'}
+        )
+
+
 def _validate(codes: object, known: dict) -> None:
     if not isinstance(codes, list):
         raise ValidationError(_("Expected a list of codes, for example %(example)s.") % {"example": '["milk"]'})

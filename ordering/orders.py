@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ordering import conf
-from ordering.models import DayCounter, MenuItem, Order, OrderEvent, OrderLine, Status
-from ordering.wishes import Problem, Wish, items_of, not_enough, problems_of, total_of
+from ordering import conf, pricing
+from ordering.models import DayCounter, MenuItem, Option, Order, OrderEvent, OrderLine, Status
+from ordering.pricing import Counted, Dish, Line
+from ordering.wishes import Problem, Wish, completed, dishes_of, not_enough, problems_of, total_of
+
+# The rows whose stock is counted, by what `pricing.Counted` and `OrderLine.taken` call them.
+COUNTED: dict[str, type[MenuItem] | type[Option]] = {"item": MenuItem, "option": Option}
 
 NEXT: dict[str, Status] = {
     Status.RECEIVED: Status.PREPARING,
@@ -85,10 +91,11 @@ def _place_in_turn(key: str, wish: Wish, actor: str) -> tuple[Order, bool]:
     # Only now: whoever had the turn before may have placed this very order, and sold its last burger for it.
     if existing := placed_with(key=key):
         return existing, False
-    items = items_of(wish)
-    if problems := problems_of(wish, items):
+    dishes = dishes_of(wish)
+    lines = completed(wish.lines, dishes)
+    if problems := problems_of(replace(wish, lines=lines), dishes):
         raise CannotPlaceError(problems)
-    _take_stock({items[slug]: quantity for slug, quantity in wish.lines.items()})
+    _take_stock(pricing.takes_of(dishes, lines))
     counter.last += 1
     counter.save(update_fields=["last"])
     order = Order.objects.create(
@@ -100,21 +107,10 @@ def _place_in_turn(key: str, wish: Wish, actor: str) -> tuple[Order, bool]:
         name=wish.name,
         note=wish.note,
         currency=conf.currency(),
-        total=total_of(wish, items),
+        total=total_of(lines, dishes),
         placed_at=now,
     )
-    OrderLine.objects.bulk_create(
-        OrderLine(
-            order=order,
-            item=items[slug],
-            slug=slug,
-            name=items[slug].name,
-            price=items[slug].price,
-            quantity=quantity,
-            counted=items[slug].stock is not None,
-        )
-        for slug, quantity in wish.lines.items()
-    )
+    OrderLine.objects.bulk_create(_sold(order, line, dishes[line.slug]) for line in lines)
     _remember(order, OrderEvent.Kind.PLACED, "", Status.RECEIVED, now, actor)
     return order, True
 
@@ -125,20 +121,49 @@ def _wait_for_turn(day: dt.date) -> DayCounter:
     return counters.filter(day=day).first() or counters.get_or_create(day=day)[0]
 
 
-def _take_stock(wanted: Mapping[MenuItem, int]) -> None:
+def _sold(order: Order, line: Line, dish: Dish) -> OrderLine:
+    return OrderLine(
+        order=order,
+        item_id=dish.pk,
+        slug=dish.slug,
+        name=dish.own or dish.name,
+        shown=dish.name,
+        price=pricing.unit_price(dish, line),
+        quantity=line.quantity,
+        choices=pricing.as_sold(dish, line),
+        taken=[[row.kind, row.pk, quantity] for row, quantity in pricing.takes(dish, line).items()],
+        counted=dish.counted is not None,
+    )
+
+
+def _take_stock(wanted: Mapping[Counted, int]) -> None:
     """Count the stock down, or raise CannotPlaceError; the caller's transaction then takes back what was
     counted."""
     missing = []
-    # Always in the same order, so that two orders for the same items never wait for each other.
-    for item, quantity in sorted(wanted.items(), key=lambda pair: pair[0].pk):
-        if item.stock is None:
-            continue
-        taken = MenuItem.objects.filter(pk=item.pk, stock__gte=quantity).update(stock=F("stock") - quantity)
-        if not taken:
-            left = MenuItem.objects.values_list("stock", flat=True).get(pk=item.pk) or 0
-            missing.append(not_enough(item.name, item.slug, left))
+    # Always in the same order, so that two orders for the same rows never wait for each other.
+    for row, quantity in sorted(wanted.items(), key=lambda pair: (pair[0].kind, pair[0].pk)):
+        rows = COUNTED[row.kind].objects.filter(pk=row.pk)
+        if not rows.filter(stock__gte=quantity).update(stock=F("stock") - quantity):
+            left = rows.values_list("stock", flat=True).first()
+            missing.append(not_enough(row.name, "", left or 0))
     if missing:
         raise CannotPlaceError(missing)
+
+
+def _give_back_stock(order: Order) -> None:
+    for (kind, pk), quantity in sorted(_taken_by(order).items()):
+        COUNTED[kind].objects.filter(pk=pk, stock__isnull=False).update(stock=F("stock") + quantity)
+
+
+def _taken_by(order: Order) -> dict[tuple[str, int], int]:
+    """The counted rows that an order's lines took. Lines of releases that knew no choices say only that their item was
+    counted."""
+    taken: dict[tuple[str, int], int] = {}
+    for line in order.lines.all():
+        old: list[Any] = [["item", line.item_id, line.quantity]] if line.counted and line.item_id else []
+        for kind, pk, quantity in line.taken or old:
+            taken[kind, pk] = taken.get((kind, pk), 0) + quantity
+    return taken
 
 
 @transaction.atomic
@@ -187,9 +212,7 @@ def cancel(*, order: Order, expect: str, actor: str, reason: str) -> Order:
         if order.status != Status.CANCELED:
             raise _moved_meanwhile(order)
         return order
-    counted = order.lines.filter(counted=True, item__isnull=False).order_by("item_id")
-    for item, quantity in counted.values_list("item_id", "quantity"):
-        MenuItem.objects.filter(pk=item, stock__isnull=False).update(stock=F("stock") + quantity)
+    _give_back_stock(order)
     return order
 
 
@@ -232,9 +255,14 @@ def _canceled_from(order: Order) -> str | None:
 
 
 def _take_stock_again(order: Order) -> None:
-    lines = order.lines.filter(counted=True, item__stock__isnull=False).select_related("item")
+    taken = _taken_by(order)
+    rows = {
+        (kind, row.pk): Counted(kind, row.pk, row.title, row.stock or 0)
+        for kind, model in COUNTED.items()
+        for row in model.objects.filter(pk__in=[pk for k, pk in taken if k == kind], stock__isnull=False)
+    }
     try:
-        _take_stock({line.item: line.quantity for line in lines if line.item})
+        _take_stock({row: taken[which] for which, row in rows.items()})
     except CannotPlaceError as error:
         raise NotPossibleError(
             _("Order %(number)d stays canceled, its food has been sold meanwhile. %(problems)s")

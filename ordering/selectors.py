@@ -10,7 +10,19 @@ from itertools import groupby
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from ordering.models import Category, MenuItem, Order, OrderEvent, OrderLine, Status
+from ordering.models import (
+    Category,
+    ComboChoice,
+    ComboPart,
+    MenuItem,
+    Option,
+    OptionGroup,
+    Order,
+    OrderEvent,
+    OrderLine,
+    Status,
+)
+from ordering.pricing import Choice, Counted, Dish, Group
 
 # A board is for the eye: more cards in one column than this help nobody.
 MAX_CARDS = 60
@@ -40,6 +52,72 @@ def menu() -> list[tuple[Category, list[MenuItem]]]:
         "category__position", "category__name", "position", "name"
     )
     return [(category, list(group)) for category, group in groupby(items, key=lambda item: item.category)]
+
+
+def dishes(slugs: Iterable[str] | None = None) -> dict[str, Dish]:
+    """The items with these slugs, or all, with everything that can be chosen about them, by slug. Six queries at most,
+    however many items there are; texts are in the active language."""
+    items = MenuItem.objects.select_related("category").prefetch_related(
+        "option_groups__options", Prefetch("parts__choices", ComboChoice.objects.select_related("item__category"))
+    )
+    found = items if slugs is None else items.filter(slug__in=list(slugs))
+    return {item.slug: _dish(item) for item in found}
+
+
+def _dish(item: MenuItem) -> Dish:
+    groups = [_part(part) for part in item.parts.all()] + [_group(group) for group in item.option_groups.all()]
+    return Dish(
+        pk=item.pk,
+        slug=item.slug,
+        name=item.title,
+        own=item.name,
+        price=item.price,
+        available=item.available,
+        counted=_counted("item", item, item.title),
+        groups=tuple(groups),
+        allergens=tuple(item.allergens),
+        station=item.station or item.category.station,
+        tax_rate=item.category.tax_rate if item.tax_rate is None else item.tax_rate,
+    )
+
+
+def _part(part: ComboPart) -> Group:
+    choices = [
+        Choice(
+            slug=choice.item.slug,
+            name=choice.item.title,
+            own=choice.item.name,
+            price=choice.price,
+            available=choice.item.available,
+            counted=_counted("item", choice.item, choice.item.title),
+            preselected=choice.preselected,
+            allergens=tuple(choice.item.allergens),
+            station=choice.item.station or choice.item.category.station,
+        )
+        for choice in part.choices.all()
+    ]
+    return Group(part.slug, part.title, minimum=1, maximum=1, choices=tuple(choices), part=True)
+
+
+def _group(group: OptionGroup) -> Group:
+    choices = [
+        Choice(
+            slug=option.slug,
+            name=option.title,
+            own=option.name,
+            price=option.price,
+            available=option.available,
+            counted=_counted("option", option, option.title),
+            preselected=option.preselected,
+            allergens=tuple(option.allergens),
+        )
+        for option in group.options.all()
+    ]
+    return Group(group.slug, group.title, group.minimum, group.maximum, tuple(choices))
+
+
+def _counted(kind: str, row: MenuItem | Option, name: str) -> Counted | None:
+    return None if row.stock is None else Counted(kind, row.pk, name, row.stock)
 
 
 def order_by_token(token: str) -> Order | None:

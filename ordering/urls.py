@@ -2,14 +2,14 @@
 
 from django.urls import path
 
-from ordering.views import api, checkout, customer, kitchen
+from ordering.views import api, cart, checkout, customer, kitchen, menu
 
 app_name = "ordering"
 
 urlpatterns = [
-    path("", customer.menu, name="menu"),
-    path("cart/", customer.cart, name="cart"),
-    path("cart/change/", customer.change_cart, name="change-cart"),
+    path("", menu.menu, name="menu"),
+    path("cart/", cart.cart, name="cart"),
+    path("cart/change/", cart.change_cart, name="change-cart"),
     path("checkout/", checkout.checkout, name="checkout"),
     path("orders/<slug:token>/", customer.order, name="order"),
     path("orders/<slug:token>/status/", customer.order_status, name="order-status"),

@@ -7,18 +7,20 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ordering import conf, money
-from ordering.models import MenuItem, Order
+from ordering import conf, money, pricing, selectors
+from ordering.models import Order
+from ordering.pricing import Dish, Fault, Line
 
 MAX_QUANTITY = 20
 MAX_LINES = 30
+MAX_CHOICES = 30
 MAX_NAME = Order._meta.get_field("name").max_length or 0
 MAX_NOTE = Order._meta.get_field("note").max_length or 0
 MAX_KEY = Order._meta.get_field("idempotency_key").max_length or 0
@@ -30,13 +32,15 @@ class Problem:
     """One thing that keeps an order from being placed.
 
     `code` is for programs: empty, too_many_lines, quantity, unknown_item, unavailable, sold_out, not_enough,
-    name, note, price_changed. `message` is for people and says what to do. `available` is how many are left.
+    unknown_choice, choice_sold_out, choice_unavailable, too_few, too_many, name, note, price_changed. `message` is for
+    people and says what to do. `item` is a slug, `line` the key of a line. `available` is how many are left.
     """
 
     code: str
     message: str
     item: str = ""
     available: int | None = None
+    line: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value not in ("", None)}
@@ -44,18 +48,22 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What shall be ordered. `lines` maps an item's slug to how many; `expected_total` is what the customer
-    saw."""
+    """What shall be ordered. No two of the lines have one key; `expected_total` is what the customer saw."""
 
-    lines: Mapping[str, int]
+    lines: tuple[Line, ...]
     name: str = ""
     note: str = ""
     expected_total: int | None = None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what is asked for; the order of the lines does not count."""
-        asked = [sorted(self.lines.items()), self.name, self.note]
+        """SHA-256 of what is asked for; the order of the lines does not count.
+
+        Lines without choices are written as releases did that knew no others: their keys stay good.
+        """
+        plain = sorted((line.slug, line.quantity) for line in self.lines if not line.choices)
+        chosen = sorted((line.slug, line.quantity, line.choices) for line in self.lines if line.choices)
+        asked = [plain, self.name, self.note, *([chosen] if chosen else [])]
         return hashlib.sha256(json.dumps(asked, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -79,26 +87,37 @@ def clean_text(text: str, *, lines: bool = False) -> str:
     return "\n".join(rows).strip() if lines else " ".join(row for row in rows if row)
 
 
-def items_of(wish: Wish) -> dict[str, MenuItem]:
-    """The menu's items that the wish names, by slug. One query."""
-    return {item.slug: item for item in MenuItem.objects.filter(slug__in=list(wish.lines))}
+def plain_lines(quantities: Mapping[str, int]) -> tuple[Line, ...]:
+    """Lines without choices: so many of each slug."""
+    return tuple(Line(slug, quantity) for slug, quantity in quantities.items())
 
 
-def total_of(wish: Wish, items: Mapping[str, MenuItem]) -> int:
-    """What the wish costs now, in minor units, over the items that are known."""
+def dishes_of(wish: Wish) -> dict[str, Dish]:
+    """What the wish names of the menu, by slug. Three queries at most."""
+    return selectors.dishes(line.slug for line in wish.lines)
+
+
+def completed(lines: Iterable[Line], dishes: Mapping[str, Dish]) -> tuple[Line, ...]:
+    """The lines with what is preselected where they say nothing about a required group; no two of one key."""
+    known = (pricing.filled(dishes[line.slug], line) if line.slug in dishes else line for line in lines)
+    return pricing.merged(known)
+
+
+def total_of(lines: Iterable[Line], dishes: Mapping[str, Dish]) -> int:
+    """What the lines cost now, in minor units, over the dishes that are known."""
     return sum(
-        money.line_total(price=items[slug].price, quantity=quantity)
-        for slug, quantity in wish.lines.items()
-        if slug in items
+        money.line_total(price=pricing.unit_price(dishes[line.slug], line), quantity=line.quantity)
+        for line in lines
+        if line.slug in dishes
     )
 
 
-def problems_of(wish: Wish, items: Mapping[str, MenuItem]) -> list[Problem]:
+def problems_of(wish: Wish, dishes: Mapping[str, Dish]) -> list[Problem]:
     """Everything that keeps this wish from being placed now; empty when nothing does."""
-    return [*problems_of_lines(wish.lines, items), *_problems_of_texts(wish), *_problem_of_price(wish, items)]
+    return [*problems_of_lines(wish.lines, dishes), *_problems_of_texts(wish), *_problem_of_price(wish, dishes)]
 
 
-def problems_of_lines(lines: Mapping[str, int], items: Mapping[str, MenuItem]) -> list[Problem]:
+def problems_of_lines(lines: Sequence[Line], dishes: Mapping[str, Dish]) -> list[Problem]:
     if not lines:
         return [Problem("empty", _("Nothing is in the order yet. Add something from the menu."))]
     if len(lines) > MAX_LINES:
@@ -109,28 +128,63 @@ def problems_of_lines(lines: Mapping[str, int], items: Mapping[str, MenuItem]) -
                 % {"found": len(lines), "limit": MAX_LINES},
             )
         ]
-    found = (_problem_of_line(slug, quantity, items.get(slug)) for slug, quantity in lines.items())
-    return [problem for problem in found if problem]
+    problems = [problem for line in lines for problem in _problems_of_line(line, dishes.get(line.slug))]
+    stopped = {problem.line for problem in problems}
+    return problems + _problems_of_stock([line for line in lines if line.key not in stopped], dishes)
 
 
-def _problem_of_line(slug: str, quantity: int, item: MenuItem | None) -> Problem | None:
-    if item is None:
-        return Problem("unknown_item", _("“%(item)s” is not on the menu. Take it out.") % {"item": slug}, slug)
-    if not 1 <= quantity <= MAX_QUANTITY:
+def _problems_of_line(line: Line, dish: Dish | None) -> list[Problem]:
+    """What stands in the way of this line whatever else is ordered."""
+    if dish is None:
+        message = _("“%(item)s” is not on the menu. Take it out.") % {"item": line.slug}
+        return [Problem("unknown_item", message, line.slug, line=line.key)]
+    if not 1 <= line.quantity <= MAX_QUANTITY:
         message = _("%(name)s: the quantity is %(quantity)d; choose 1 to %(limit)d.")
-        return Problem("quantity", message % {"name": item.name, "quantity": quantity, "limit": MAX_QUANTITY}, slug)
-    if not item.available:
-        return Problem(
-            "unavailable",
-            _("%(name)s is not sold at the moment. Take it out.") % {"name": item.name},
-            slug,
-            0,
+        values = {"name": dish.name, "quantity": line.quantity, "limit": MAX_QUANTITY}
+        return [Problem("quantity", message % values, line.slug, line=line.key)]
+    if not dish.available:
+        message = _("%(name)s is not sold at the moment. Take it out.") % {"name": dish.name}
+        return [Problem("unavailable", message, line.slug, 0, line=line.key)]
+    if dish.counted and dish.counted.left <= 0:
+        return [replace(not_enough(dish.name, line.slug, 0), line=line.key)]
+    return [
+        Problem(fault.code, message_of(fault, dish), line.slug, line=line.key)
+        for fault in pricing.faults(dish, line.choices)
+    ]
+
+
+def message_of(fault: Fault, dish: Dish) -> str:
+    """What is wrong with a choice, in words that say what to do."""
+    values = {"name": dish.name, "group": fault.group, "choice": fault.choice, "limit": fault.limit}
+    if fault.code == "too_few":
+        text = ngettext(
+            "%(name)s: choose one for “%(group)s”.",
+            "%(name)s: choose at least %(limit)d for “%(group)s”.",
+            fault.limit,
         )
-    if item.stock == 0:
-        return Problem("sold_out", _("%(name)s is sold out. Take it out.") % {"name": item.name}, slug, 0)
-    if item.stock is not None and item.stock < quantity:
-        return not_enough(item.name, slug, item.stock)
-    return None
+    elif fault.code == "too_many":
+        text = ngettext(
+            "%(name)s: choose only one for “%(group)s”.",
+            "%(name)s: choose at most %(limit)d for “%(group)s”.",
+            fault.limit,
+        )
+    elif fault.code == "choice_sold_out":
+        text = _("%(name)s: %(choice)s is sold out. Choose something else.")
+    elif fault.code == "choice_unavailable":
+        text = _("%(name)s: %(choice)s is not sold at the moment. Choose something else.")
+    else:
+        text = _("%(name)s cannot be had with “%(choice)s” any more. Choose again.")
+    return text % values
+
+
+def _problems_of_stock(lines: Sequence[Line], dishes: Mapping[str, Dish]) -> list[Problem]:
+    """What the lines together take more of than is left, said once, at the first line that takes it."""
+    problems = []
+    for row, wanted in pricing.takes_of(dishes, lines).items():
+        if wanted > row.left:
+            first = next(line for line in lines if row in pricing.takes(dishes[line.slug], line))
+            problems.append(replace(not_enough(row.name, first.slug, row.left), line=first.key))
+    return problems
 
 
 def not_enough(name: str, slug: str, left: int) -> Problem:
@@ -159,8 +213,8 @@ def _problems_of_texts(wish: Wish) -> Iterable[Problem]:
         )
 
 
-def _problem_of_price(wish: Wish, items: Mapping[str, MenuItem]) -> Iterable[Problem]:
-    total = total_of(wish, items)
+def _problem_of_price(wish: Wish, dishes: Mapping[str, Dish]) -> Iterable[Problem]:
+    total = total_of(wish.lines, dishes)
     if wish.expected_total is None or wish.expected_total == total:
         return
     currency = conf.currency()

@@ -1,6 +1,6 @@
 """The shop's tables: the catalogue, the orders, and what orders need: hours, promo codes, payments, mails."""
 
-from ordering.models.catalogue import Category, MenuItem, Station
+from ordering.models.catalogue import Category, ComboChoice, ComboPart, MenuItem, Option, OptionGroup, Station
 from ordering.models.hours import OpeningHours, PickupSlot, ShopState, SpecialDay, Weekday
 from ordering.models.orders import DayCounter, Order, OrderEvent, OrderLine, PaymentMethod, Status, new_token
 from ordering.models.outbox import OutboxMail
@@ -9,9 +9,13 @@ from ordering.models.promo import PromoCode
 
 __all__ = [
     "Category",
+    "ComboChoice",
+    "ComboPart",
     "DayCounter",
     "MenuItem",
     "OpeningHours",
+    "Option",
+    "OptionGroup",
     "Order",
     "OrderEvent",
     "OrderLine",

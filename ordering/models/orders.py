@@ -123,8 +123,10 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """What was bought, under the name and at the price of that moment. `item` is None once the menu lost
-    it."""
+    """What was bought, under the name and at the price of that moment. `item` is None once the menu lost it.
+
+    `name` is in the shop's own language, for the kitchen; `shown` is what the customer read.
+    """
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     item = models.ForeignKey(MenuItem, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -132,7 +134,12 @@ class OrderLine(models.Model):
     name = models.CharField(max_length=80)
     price = models.PositiveIntegerField()
     quantity = models.PositiveSmallIntegerField()
-    # True where the stock was counted down: only then does a cancellation count it up again.
+    shown = models.CharField(max_length=80, default="", db_default="", blank=True)
+    # As sold, see `pricing.as_sold`. `price` holds the extra prices already.
+    choices = models.JSONField(default=list, db_default=models.Value([], output_field=models.JSONField()))
+    # The counted rows that the line took: [[kind, primary key, quantity]]; a cancellation gives them back.
+    taken = models.JSONField(default=list, db_default=models.Value([], output_field=models.JSONField()))
+    # True where the item's own stock was counted down: what a release reads that does not know `taken`.
     counted = models.BooleanField(default=False, db_default=False)
     # Rate in basis points (1900 is 19 %) of the tax inside the price, and this line's share of the order's discount.
     tax_rate = models.PositiveSmallIntegerField(default=0, db_default=0)
@@ -150,6 +157,15 @@ class OrderLine(models.Model):
     @property
     def total(self) -> int:
         return self.price * self.quantity
+
+    @property
+    def title(self) -> str:
+        return self.shown or self.name
+
+    @property
+    def description(self) -> str:
+        """The choices in a few words, as the customer read them."""
+        return ", ".join(choice["shown"] for choice in self.choices)
 
 
 class OrderEvent(models.Model):

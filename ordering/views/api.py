@@ -8,6 +8,7 @@ An error is {"error": {"code", "message"}}; what keeps an order from being place
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse
@@ -17,9 +18,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
-from ordering import conf, orders, selectors
+from ordering import conf, orders, pricing, selectors
 from ordering.models import MenuItem, Order
-from ordering.wishes import MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
+from ordering.pricing import Dish, Group, Line
+from ordering.wishes import MAX_CHOICES, MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
 
 MAX_BODY = 16 * 1024
 
@@ -34,8 +36,13 @@ class BadRequestError(Exception):
 @require_safe
 def menu(_request: HttpRequest) -> JsonResponse:
     """{"currency", "categories": [{"slug", "name", "items": [...]}]}; prices are in minor units."""
+    dishes = selectors.dishes()
     categories = [
-        {"slug": category.slug, "name": category.name, "items": [_item(item) for item in items]}
+        {
+            "slug": category.slug,
+            "name": category.title,
+            "items": [_item(item, dishes[item.slug]) for item in items if item.slug in dishes],
+        }
         for category, items in selectors.menu()
     ]
     return JsonResponse({"currency": conf.currency(), "categories": categories})
@@ -45,8 +52,9 @@ def menu(_request: HttpRequest) -> JsonResponse:
 @require_POST
 @sensitive_variables()
 def place(request: HttpRequest) -> JsonResponse:
-    """Place {"name", "note"?, "lines": [{"item": slug, "quantity": n}], "expected_total"?} under
-    Idempotency-Key.
+    """Place {"name", "note"?, "lines": [{"item": slug, "quantity": n, "choices"?: {group: [option]}}],
+    "expected_total"?} under Idempotency-Key. A part of a combo is a group; required groups that are left out take what
+    is preselected.
 
     201 with the receipt; 200 with the same receipt for the same key and order; 409 where the key placed
     another order; 422 with the problems; 400, 413 and 415 for a request that cannot be read.
@@ -79,16 +87,39 @@ def order(_request: HttpRequest, token: str) -> JsonResponse:
     return JsonResponse(_receipt(found) | now)
 
 
-def _item(item: MenuItem) -> dict[str, Any]:
+def _item(item: MenuItem, dish: Dish) -> dict[str, Any]:
     return {
         "slug": item.slug,
-        "name": item.name,
-        "description": item.description,
+        "name": item.title,
+        "description": item.about,
         "price": item.price,
         "allergens": item.allergens,
         "diets": item.diets,
-        "in_stock": item.in_stock,
+        "in_stock": dish.in_stock,
         "stock": item.stock,
+        "groups": [_group(group) for group in dish.groups],
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "slug": group.slug,
+        "name": group.name,
+        "part": group.part,
+        "minimum": group.minimum,
+        "maximum": group.maximum,
+        "choices": [
+            {
+                "slug": choice.slug,
+                "name": choice.name,
+                "price": choice.price,
+                "allergens": list(choice.allergens),
+                "preselected": choice.preselected,
+                "in_stock": choice.in_stock,
+                "stock": choice.counted.left if choice.counted else None,
+            }
+            for choice in group.choices
+        ],
     }
 
 
@@ -104,7 +135,13 @@ def _receipt(order: Order) -> dict[str, Any]:
         "total": order.total,
         "placed_at": order.placed_at.isoformat(),
         "lines": [
-            {"item": line.slug, "name": line.name, "price": line.price, "quantity": line.quantity}
+            {
+                "item": line.slug,
+                "name": line.title,
+                "price": line.price,
+                "quantity": line.quantity,
+                "choices": line.choices,
+            }
             for line in order.lines.all()
         ],
         "url": order.get_absolute_url(),
@@ -158,14 +195,24 @@ def _wish(body: dict[str, Any]) -> Wish:
     return Wish(_lines(body.get("lines")), clean_text(name), clean_text(note, lines=True), total)
 
 
-def _lines(rows: Any) -> dict[str, int]:
+def _lines(rows: Any) -> tuple[Line, ...]:
     if not isinstance(rows, list) or len(rows) > 10 * MAX_LINES:
         raise BadRequestError(400, "lines", _('Expected lines as a list of {"item": "...", "quantity": 1}.'))
-    lines: dict[str, int] = {}
-    for row in rows:
-        item = row.get("item") if isinstance(row, dict) else None
-        quantity = row.get("quantity", 1) if isinstance(row, dict) else None
-        if not isinstance(item, str) or not is_slug(item) or type(quantity) is not int:
-            raise BadRequestError(400, "lines", _('Expected each line as {"item": "...", "quantity": 1}.'))
-        lines[item] = lines.get(item, 0) + max(-1000, min(quantity, 1000))
-    return lines
+    lines = pricing.merged(_line(row) for row in rows)
+    return tuple(replace(line, quantity=max(-1000, min(line.quantity, 1000))) for line in lines)
+
+
+def _line(row: Any) -> Line:
+    """One of {"item", "quantity"?, "choices"?: {group or part: [option or item, ...]}}."""
+    if not isinstance(row, dict):
+        raise BadRequestError(400, "lines", _('Expected each line as {"item": "...", "quantity": 1}.'))
+    item, quantity, choices = row.get("item"), row.get("quantity", 1), row.get("choices", {})
+    if not isinstance(item, str) or not is_slug(item) or type(quantity) is not int:
+        raise BadRequestError(400, "lines", _('Expected each line as {"item": "...", "quantity": 1}.'))
+    message = _('Expected the choices of %(item)s as {"group": ["option", ...]}.') % {"item": item}
+    if not isinstance(choices, dict) or not all(isinstance(slugs, list) for slugs in choices.values()):
+        raise BadRequestError(400, "choices", message)
+    pairs = [(group, slug) for group, slugs in choices.items() for slug in slugs]
+    if len(pairs) > MAX_CHOICES or not all(isinstance(s, str) and is_slug(s) for pair in pairs for s in pair):
+        raise BadRequestError(400, "choices", message)
+    return Line(item, max(-1000, min(quantity, 1000)), tuple(pairs))

@@ -13,7 +13,7 @@ from ordering import cart as carts
 from ordering import orders
 from ordering.cart import Cart
 from ordering.render import render_shop
-from ordering.views.customer import cart_context
+from ordering.views.shown import cart_context
 from ordering.wishes import MAX_NAME, MAX_NOTE, Problem, Wish, clean_text, is_key
 
 
@@ -24,7 +24,7 @@ def checkout(request: HttpRequest) -> HttpResponse:
     one order."""
     cart = carts.load(request)
     if request.method == "GET":
-        return _form(request, cart, Wish({}))
+        return _form(request, cart, Wish(()))
     key = request.POST.get("key", "")
     # A double click, or "back" and once more: the order is there already, whatever the cart holds by now.
     if is_key(key) and (order := orders.placed_with(key=key)):
@@ -45,7 +45,7 @@ def checkout(request: HttpRequest) -> HttpResponse:
 def _posted(request: HttpRequest, cart: Cart) -> Wish:
     total = request.POST.get("total", "")
     return Wish(
-        lines=dict(cart.lines),
+        lines=cart.lines,
         name=clean_text(request.POST.get("name", "")),
         note=clean_text(request.POST.get("note", ""), lines=True),
         expected_total=int(total) if total.isascii() and total.isdigit() and len(total) < 12 else None,
@@ -55,7 +55,7 @@ def _posted(request: HttpRequest, cart: Cart) -> Wish:
 def _form(request: HttpRequest, cart: Cart, wish: Wish, problems: list[Problem] | None = None) -> HttpResponse:
     context = cart_context(cart)
     context |= {
-        "wish": replace(wish, lines={}),
+        "wish": replace(wish, lines=()),
         # Before the first try, what is already known to stand in the way is said at once.
         "problems": context["cart_problems"] if problems is None else problems,
         "max_name": MAX_NAME,

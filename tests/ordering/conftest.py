@@ -35,10 +35,10 @@ def menu(db: None) -> dict[str, Any]:
 def place(menu: dict[str, Any]) -> Callable[..., Any]:
     """Place an order through the door: place({"fries": 2}, name="Ada")."""
     from ordering import orders
-    from ordering.wishes import Wish
+    from ordering.wishes import Wish, plain_lines
 
     def _place(lines: dict[str, int] | None = None, *, key: str = "", name: str = "Ada", note: str = "") -> Any:
-        wish = Wish(lines or {"classic-smash": 1}, name=name, note=note)
+        wish = Wish(plain_lines(lines or {"classic-smash": 1}), name=name, note=note)
         return orders.place(key=key or str(uuid.uuid4()), wish=wish)[0]
 
     return _place

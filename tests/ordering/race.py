@@ -19,7 +19,7 @@ from django.db import connection  # noqa: E402
 
 from ordering import orders  # noqa: E402
 from ordering.models import MenuItem, Order, OrderLine  # noqa: E402
-from ordering.wishes import Wish  # noqa: E402
+from ordering.wishes import Wish, plain_lines  # noqa: E402
 
 BUYERS = 20
 together = threading.Barrier(BUYERS)
@@ -28,7 +28,7 @@ together = threading.Barrier(BUYERS)
 def buy(key: str) -> str:
     together.wait()
     try:
-        order, created = orders.place(key=key, wish=Wish({"brownie": 1, "fries": 1}, name="Ada"))
+        order, created = orders.place(key=key, wish=Wish(plain_lines({"brownie": 1, "fries": 1}), name="Ada"))
     except orders.CannotPlaceError as error:
         return error.problems[0].code
     else:

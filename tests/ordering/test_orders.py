@@ -6,9 +6,9 @@ import uuid
 import pytest
 from django.utils import timezone
 
-from ordering import orders
+from ordering import orders, selectors
 from ordering.models import MenuItem, Order, OrderEvent, OrderLine, Status
-from ordering.wishes import MAX_LINES, MAX_QUANTITY, Wish, clean_text
+from ordering.wishes import MAX_LINES, MAX_QUANTITY, Wish, clean_text, plain_lines
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ def test_numbers_count_from_one_each_day_where_the_shop_stands(place, settings, 
 
 
 def test_the_same_key_gives_the_same_order_and_takes_stock_once(menu):
-    wish = Wish({"brownie": 2}, name="Ada")
+    wish = Wish(plain_lines({"brownie": 2}), name="Ada")
     first, created = orders.place(key="key-of-ada", wish=wish)
     again, created_again = orders.place(key="key-of-ada", wish=wish)
     assert (created, created_again) == (True, False)
@@ -55,20 +55,20 @@ def test_the_same_key_gives_the_same_order_and_takes_stock_once(menu):
 
 
 def test_the_order_of_the_lines_does_not_make_another_order(menu):
-    orders.place(key="key-of-ada", wish=Wish({"fries": 1, "cola": 2}, name="Ada"))
-    assert not orders.place(key="key-of-ada", wish=Wish({"cola": 2, "fries": 1}, name="Ada"))[1]
+    orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1, "cola": 2}), name="Ada"))
+    assert not orders.place(key="key-of-ada", wish=Wish(plain_lines({"cola": 2, "fries": 1}), name="Ada"))[1]
 
 
 def test_the_same_key_for_something_else_is_refused(menu):
-    first, _ = orders.place(key="key-of-ada", wish=Wish({"fries": 1}, name="Ada"))
+    first, _ = orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1}), name="Ada"))
     with pytest.raises(orders.KeyReusedError) as error:
-        orders.place(key="key-of-ada", wish=Wish({"fries": 2}, name="Ada"))
+        orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 2}), name="Ada"))
     assert error.value.order == first
     assert Order.objects.count() == 1
 
 
 def test_a_repeat_is_the_same_order_even_when_it_sold_the_last_one(menu):
-    wish = Wish({"brownie": 5}, name="Ada")
+    wish = Wish(plain_lines({"brownie": 5}), name="Ada")
     first, _ = orders.place(key="key-of-ada", wish=wish)
     assert orders.place(key="key-of-ada", wish=wish) == (first, False)
     assert stock("brownie") == 0
@@ -77,20 +77,20 @@ def test_a_repeat_is_the_same_order_even_when_it_sold_the_last_one(menu):
 @pytest.mark.parametrize(
     ("wish", "expected"),
     [
-        (Wish({}, name="Ada"), ["empty"]),
-        (Wish({"fries": 1}, name=""), ["name"]),
-        (Wish({"fries": 1}, name="x" * 61, note="y" * 301), ["name", "note"]),
-        (Wish({"fries": 0}, name="Ada"), ["quantity"]),
-        (Wish({"fries": MAX_QUANTITY + 1}, name="Ada"), ["quantity"]),
-        (Wish({"pizza": 1}, name="Ada"), ["unknown_item"]),
-        (Wish({"brownie": 6}, name="Ada"), ["not_enough"]),
+        (Wish(plain_lines({}), name="Ada"), ["empty"]),
+        (Wish(plain_lines({"fries": 1}), name=""), ["name"]),
+        (Wish(plain_lines({"fries": 1}), name="x" * 61, note="y" * 301), ["name", "note"]),
+        (Wish(plain_lines({"fries": 0}), name="Ada"), ["quantity"]),
+        (Wish(plain_lines({"fries": MAX_QUANTITY + 1}), name="Ada"), ["quantity"]),
+        (Wish(plain_lines({"pizza": 1}), name="Ada"), ["unknown_item"]),
+        (Wish(plain_lines({"brownie": 6}), name="Ada"), ["not_enough"]),
         (
-            Wish({"cola": 1, "apple-pie": 1, "pizza": 1, "brownie": 9}),
+            Wish(plain_lines({"cola": 1, "apple-pie": 1, "pizza": 1, "brownie": 9})),
             ["sold_out", "unknown_item", "not_enough", "name"],
         ),
-        (Wish({"lemonade": 1}, name="Ada"), ["unavailable"]),
-        (Wish({"fries": 1}, name="Ada", expected_total=379), ["price_changed"]),
-        (Wish({f"item-{n}": 1 for n in range(MAX_LINES + 1)}, name="Ada"), ["too_many_lines"]),
+        (Wish(plain_lines({"lemonade": 1}), name="Ada"), ["unavailable"]),
+        (Wish(plain_lines({"fries": 1}), name="Ada", expected_total=379), ["price_changed"]),
+        (Wish(plain_lines({f"item-{n}": 1 for n in range(MAX_LINES + 1)}), name="Ada"), ["too_many_lines"]),
     ],
 )
 def test_everything_that_stands_in_the_way_is_listed_and_nothing_is_written(menu, wish, expected):
@@ -106,12 +106,11 @@ def test_everything_that_stands_in_the_way_is_listed_and_nothing_is_written(menu
 
 def test_a_problem_with_one_item_leaves_the_stock_of_the_others(menu, monkeypatch):
     """The stock that was read a moment ago may be gone when it is taken; then all of it is given back."""
-    stale = dict(menu)
-    stale["brownie"].stock = 5
+    stale = selectors.dishes()
     MenuItem.objects.filter(slug="apple-pie").update(stock=1)
-    monkeypatch.setattr(orders, "items_of", lambda wish: {slug: stale[slug] for slug in wish.lines})
+    monkeypatch.setattr(orders, "dishes_of", lambda _wish: stale)
     with pytest.raises(orders.CannotPlaceError) as error:
-        orders.place(key="key-of-ada", wish=Wish({"brownie": 2, "apple-pie": 2}, name="Ada"))
+        orders.place(key="key-of-ada", wish=Wish(plain_lines({"brownie": 2, "apple-pie": 2}), name="Ada"))
     assert codes(error) == ["not_enough"]
     assert (stock("brownie"), stock("apple-pie")) == (5, 1)
 
