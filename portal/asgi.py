@@ -11,20 +11,28 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 http = get_asgi_application()
 
+from django.conf import settings  # noqa: E402
+
+from pipelines.performance import tokens  # noqa: E402
+from pipelines.performance.collect import Collector, Intake  # noqa: E402
 from pipelines.webhooks.limit import App, BodyLimit  # noqa: E402
 from portal.live.consumers import shut_down  # noqa: E402  models can be imported only from here on
 from portal.live.routing import websockets  # noqa: E402
 
+collector = Collector(lambda: tokens.key(settings.HOME))
+
 
 async def lifespan(_: Any, receive: Any, send: Any) -> None:
-    """Nothing is started before somebody watches; at the end the wake-ups are given back."""
+    """Nothing is started before it is needed; at the end the wake-ups are given back and the measurements written."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
             shut_down()
+            collector.close()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
 
 
-application = ProtocolTypeRouter({"http": BodyLimit(cast(App, http)), "websocket": websockets, "lifespan": lifespan})
+requests = Intake(BodyLimit(cast(App, http)), collector)
+application = ProtocolTypeRouter({"http": requests, "websocket": websockets, "lifespan": lifespan})

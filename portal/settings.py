@@ -95,6 +95,7 @@ INSTALLED_APPS = [
     "django_q",
     "teams",
     "pipelines",
+    "pipelines.performance",
     "ordering",
     "portal",
 ]
@@ -243,6 +244,9 @@ HEARTBEAT = LEASE / 5
 KEEP_RUNS = _number("BURGER_KEEP_RUNS", default=30.0, kind=float)
 if KEEP_RUNS < 0:
     raise ImproperlyConfigured(f"BURGER_KEEP_RUNS is {KEEP_RUNS:g}; expected days, or 0 to keep everything for ever.")
+
+# Days for which measurements are kept, a day's in one row for each series; 0 keeps them for ever.
+KEEP_MEASUREMENTS = _number("BURGER_KEEP_MEASUREMENTS", default=400)
 
 LOGGING = {
     "version": 1,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from pipelines.performance import collect
 from portal.live import routing
 from teams.policy import Action
 
@@ -51,6 +52,12 @@ ROOMS = {
     "admin/": ("GET, POST", "an account that is staff, by Django's admin"),
 }
 
+# Answered before Django sees anything: what is believed of a report is what its token says.
+BEFORE_DJANGO = {
+    collect.BEACON: "a page's token, without which it is dropped",
+    collect.REPORT: "a replica's token, without which it is dropped",
+}
+
 
 @dataclass(frozen=True)
 class Address:
@@ -82,6 +89,7 @@ def addresses() -> list[Address]:
         elif room is None:
             found.append(Address(_plain(path), pattern.name or "", _of_a_page(pattern.name or "")))
     found += [Address(f"/{prefix}…", "", dict([said])) for prefix, said in ROOMS.items()]
+    found += [Address(path, "", {"POST": said}) for path, said in BEFORE_DJANGO.items()]
     return [*found, *_sockets()]
 
 

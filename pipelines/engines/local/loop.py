@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from pipelines import triggers
 from pipelines.engines import environments
+from pipelines.performance import rollup
 
 from . import sweep, trim
 from .identity import workers_file
@@ -33,6 +34,7 @@ class Loop:
         self._judge_after = time.monotonic() + AFTER_A_RESTART
         self._last_good_round = self._trust_silence_after = 0.0
         self._trims = trim.Turns()
+        self._folds = rollup.Turns()
         self._retiring: threading.Thread | None = None
         self._retire_after = time.monotonic() + RETIRE
 
@@ -51,6 +53,7 @@ class Loop:
             triggers.poll(now)
             triggers.schedule(now)
             self._trims.take(now)
+            self._folds.take(now)
             self._retire()
             if time.monotonic() > self._judge_after and sweep.is_stalled():
                 self._judge_after = time.monotonic() + AFTER_A_RESTART
