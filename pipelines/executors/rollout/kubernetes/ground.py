@@ -14,7 +14,7 @@ from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.content import ContentKey
 from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, ManifestError, Refused
 from pipelines.executors.kubernetes.names import is_label, selector
-from pipelines.executors.rollout.kubernetes import rendering, shape
+from pipelines.executors.rollout.kubernetes import autoscaling, rendering, shape
 from pipelines.executors.rollout.kubernetes.copies import Copies
 from pipelines.executors.rollout.kubernetes.place import Place
 from pipelines.executors.rollout.kubernetes.planning import make_plan
@@ -129,6 +129,7 @@ class Clusters:
             there = {name: self._layout(other, name) for name in present} if other else {}
             same = _same(here, there)
             totals = {key: count for key, count in self._totals(new, live=False).items() if key not in same}
+            totals |= _as_autoscaled(totals, progress.old, here)
             left_out = tuple(key_of(name, "") for name in self._away)
         shared, ratio = _kinds([*here.items(), *there.items()])
         return Rollout(
@@ -181,7 +182,8 @@ class Clusters:
                 if client.cluster.name in gone:
                     raise gone[client.cluster.name]
                 there = self._layout(stable, name) if stable and stable.release.name != new.release.name else None
-                places[name] = Place(client, self._layout(new, name), there, labels, changed.set)
+                grows = autoscaling.growing(there, self.settings) if there else ()
+                places[name] = Place(client, self._layout(new, name), there, labels, changed.set, grows)
                 places[name].begin()
             except ClusterAway as away:
                 if name in places:
@@ -302,6 +304,16 @@ def _same(here: Mapping[str, Layout], there: Mapping[str, Layout]) -> set[str]:
         for place, layout in here.items()
         for service, workload in layout.workloads.items()
         if (old := there[place].workloads.get(service) if place in there else None) and old.mark == workload.mark
+    }
+
+
+def _as_autoscaled(totals: Mapping[str, int], old: Mapping[str, int], here: Mapping[str, Layout]) -> dict[str, int]:
+    """The replicas to begin with of what has an autoscaler: as many as the load needs by now."""
+    return {
+        key: autoscaling.within(scaler, old.get(key, totals[key]))
+        for place, layout in here.items()
+        for service, scaler in autoscaling.scalers(layout).items()
+        if (key := key_of(place, service)) in totals
     }
 
 

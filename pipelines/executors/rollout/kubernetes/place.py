@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.errors import Refused
 from pipelines.executors.kubernetes.names import Ref
-from pipelines.executors.rollout.kubernetes import reasons, shape
+from pipelines.executors.rollout.kubernetes import autoscaling, reasons, shape
 from pipelines.executors.rollout.kubernetes.seen import Cache, by_mark, count, endpoints, is_going, is_ready, mark_of
 from pipelines.executors.rollout.kubernetes.shape import Layout, Object, Workload
 from pipelines.executors.rollout.kubernetes.traffic import EVENLY, Traffic
@@ -17,12 +17,19 @@ from pipelines.executors.rollout.strategy import Count
 
 class Place:
     """`new` is the release that comes, `stable` the one that is there (None in a new environment). `labels` selects
-    what is ours here. `tell` is called, in any thread, when something changes."""
+    what is ours here. `tell` is called, in any thread, when something changes. `growing` are services whose stable set
+    an autoscaler may add replicas to."""
 
     def __init__(
-        self, client: Client, new: Layout, stable: Layout | None, labels: str, tell: Callable[[], None]
+        self,
+        client: Client,
+        new: Layout,
+        stable: Layout | None,
+        labels: str,
+        tell: Callable[[], None],
+        growing: Collection[str] = (),
     ) -> None:
-        self.client, self.new, self.stable, self.labels = client, new, stable, labels
+        self.client, self.new, self.stable, self.labels, self.growing = client, new, stable, labels, growing
         self._pods = Cache(client, "Pod", labels, tell)
         self.traffic = Traffic(client, self.layouts)
         self._slices = Cache(client, "EndpointSlice", shape.TEMPLATE, tell) if self.traffic.is_routed else None
@@ -81,6 +88,19 @@ class Place:
                 live = self.client.get(workload.ref)
                 found[name] = int(((live or {}).get("status") or {}).get("desiredNumberScheduled") or 0)
         return found
+
+    def grown(self) -> dict[str, int]:
+        """Replicas of the stable sets that an autoscaler may add to, while they have some."""
+        if self.stable is None:
+            return {}
+        there = {item["metadata"]["name"]: int(item["spec"].get("replicas", 1)) for item in self._deployments.objects()}
+        counts = {service: there.get(self.stable.workloads[service].ref.name, 0) for service in self.growing}
+        return {service: count for service, count in counts.items() if count}
+
+    def new_count(self, service: str, count: int) -> int:
+        """As many replicas of the new release as `count` of the stable one, within what its own autoscaler allows."""
+        scaler = autoscaling.scalers(self.new).get(service)
+        return autoscaling.within(scaler, count) if scaler else 0
 
     def running_beside(self, layout: Layout, kept: Sequence[Layout] = ()) -> list[str]:
         """The pods that are neither of this release nor of those kept beside it."""
@@ -146,8 +166,18 @@ class Place:
         live = self._live(workload)
         if live == wanted or (live is None and not wanted):
             return
+        if wanted and self._grows(workload) and self.grown().get(workload.name, 0) > wanted:
+            # What was counted is older than what the autoscaler has added.
+            return
         self.client.apply(shape.scaled(workload, wanted), force=True)
         self._applied[workload.ref] = (wanted,)
+
+    def _grows(self, workload: Workload) -> bool:
+        return (
+            self.stable is not None
+            and workload.name in self.growing
+            and self.stable.workloads[workload.name] is workload
+        )
 
     def _live(self, workload: Workload) -> int | None:
         """Replicas of a release's Deployment, None if there is none."""

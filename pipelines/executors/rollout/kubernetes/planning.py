@@ -9,9 +9,9 @@ from pipelines.executors.kubernetes.apply import prunable
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.content import ContentKey
 from pipelines.executors.kubernetes.diff import against, diff
-from pipelines.executors.kubernetes.names import Ref
+from pipelines.executors.kubernetes.names import Ref, labels
 from pipelines.executors.kubernetes.render import is_without_values
-from pipelines.executors.rollout.kubernetes import shape
+from pipelines.executors.rollout.kubernetes import autoscaling, shape
 from pipelines.executors.rollout.kubernetes.records import Kept
 from pipelines.executors.rollout.kubernetes.settings import Settings
 from pipelines.executors.rollout.kubernetes.shape import Object
@@ -97,8 +97,9 @@ def _place(
     objects: list[Object] = [item for item in (*layout.before, *layout.jobs) if not is_without_values(item)]
     objects += [shape.as_if(workload, old.get(name)) for name, workload in layout.workloads.items()]
     objects += [*(shape.at_rest(item) for item in (*layout.services, *layout.routes)), *layout.after]
-    keep = {*needed, *(Ref.of(item) for item in layout.scalers)}
-    goes = prunable(client, objects, pipeline=spec.pipeline, environment=str(spec.environment), keep=keep)
+    objects += [autoscaling.planned(item, layout, there) for item in layout.scalers]
+    autoscaling.refuse_strangers(client, layout, there, labels(spec.pipeline, str(spec.environment)))
+    goes = prunable(client, objects, pipeline=spec.pipeline, environment=str(spec.environment), keep=needed)
     found = diff(client, objects, key=key, prune=goes)
     before = stable.objects.get(name, []) if stable else []
     return [change.as_change() for change in against(found, objects, before, key)]

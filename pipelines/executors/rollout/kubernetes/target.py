@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pipelines.executors.base import Log
 from pipelines.executors.kubernetes import apply as applying
 from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, Refused, Stopped
-from pipelines.executors.kubernetes.names import Ref
+from pipelines.executors.kubernetes.names import Ref, labels
 from pipelines.executors.kubernetes.render import job_state
 from pipelines.executors.kubernetes.settle import present, refuse_foreign
+from pipelines.executors.rollout.kubernetes import autoscaling
+from pipelines.executors.rollout.kubernetes.autoscaling import HELD
 from pipelines.executors.rollout.kubernetes.place import Place
 from pipelines.executors.rollout.kubernetes.records import Records
 from pipelines.executors.rollout.kubernetes.settling import settle
@@ -75,6 +77,7 @@ class ClusterTarget:
         with answering():
             for place in self.places.values():
                 yield from self._refuse_foreign(place)
+                yield from self._hold_autoscalers(place)
                 if place.new.before:
                     applying.apply(place.client, place.new.before)
                 place.begin_stateful()
@@ -83,9 +86,22 @@ class ClusterTarget:
     def _refuse_foreign(self, place: Place) -> Iterator[None]:
         layout = place.new
         items = [*(w.object for w in layout.workloads.values()), *layout.services, *layout.routes, *layout.after]
+        items += layout.scalers
         for item, live in zip(items, present(place.client, items), strict=True):
             refuse_foreign(place.client, item, live)
+        autoscaling.refuse_strangers(place.client, layout, place.stable, labels(self.pipeline, self.environment))
         yield None
+
+    def _hold_autoscalers(self, place: Place) -> Iterator[Log]:
+        """Until the end, when the release that stays is applied with its own."""
+        if (stable := place.stable) is None:
+            return
+        for service, scaler in autoscaling.scalers(stable).items():
+            there, new = stable.workloads[service], place.new.workloads.get(service)
+            if new is None or new.mark != there.mark:
+                item = autoscaling.held(scaler, grows=service in place.growing)
+                place.client.apply(item, force=True)
+                yield Log(f"{place.client.place}: {Ref.of(item)} {item['metadata']['annotations'][HELD]}\n")
 
     def _jobs(self) -> Iterator[Log | None]:
         until = time.monotonic() + self.deadline
@@ -136,6 +152,22 @@ class ClusterTarget:
         return Observation({release: services for release, services in sets.items() if services}, alike or {})
 
     def fit(self, rollout: Rollout) -> Rollout:
+        """The numbers of replicas that others decide."""
+        return self._as_autoscaled(self._as_nodes(rollout))
+
+    def _as_autoscaled(self, rollout: Rollout) -> Rollout:
+        """The load has grown where an autoscaler has added replicas to the stable set."""
+        old, new = dict(rollout.old), dict(rollout.new)
+        for name, place in self.places.items():
+            for service, count in place.grown().items():
+                key = key_of(name, service)
+                if count > old.get(key, count):
+                    old[key] = count
+                    if key in new:
+                        new[key] = max(new[key], place.new_count(service, count))
+        return replace(rollout, new=new, old=old)
+
+    def _as_nodes(self, rollout: Rollout) -> Rollout:
         """A DaemonSet has as many pods as there are nodes for it."""
         daemons = {
             key_of(name, service): (place, service)
