@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "push": ("tests.bench.push",),
     "rollout": ("tests.bench.rollout",),
     "images": ("tests.bench.images",),
+    "verdict": ("tests.bench.verdict",),
 }
 
 

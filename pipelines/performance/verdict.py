@@ -1,0 +1,259 @@
+"""Whether a release made the site worse, from what its customers' browsers and its servers measured.
+
+A canary is compared with the release that served other customers in the same minutes. Each metric has two bounds. It is
+*beyond* its budget when it is so even by the bound that flatters it, *inside* when it is so even by the bound that does
+not. One metric beyond fails; all inside pass; everything else waits for more, and in the end for a person.
+
+It is looked at when `LOOKS` sizes are reached and not in between, because who looks often enough finds something by
+chance. `FAIL_ERROR` and `PASS_ERROR` are the most that all looks together may be wrong: the first is spent evenly on
+all bounds of all looks that could fail (Bonferroni), the second evenly on the looks, since a pass needs every metric.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from pipelines.performance.budgets import Budget
+from pipelines.performance.exact import (
+    Interval,
+    odds_ratio_bounds,
+    quantile_bounds,
+    quantile_ratio_bounds,
+    share_bounds,
+)
+from pipelines.performance.sketch import Sketch
+
+QUANTILE = 0.75
+# Of the smaller side: page views, requests or sessions, as the metric has it.
+LOOKS = (100, 200, 400, 800, 1600, 3200, 6400, 12800)
+FAIL_ERROR, PASS_ERROR = 0.02, 0.05
+
+METHOD = (
+    "75th percentiles: order statistics by the binomial distribution, ratios by MOVER on logarithms; shares: "
+    "Clopper-Pearson; errors and orders against the baseline: Fisher's exact test, inverted"
+)
+
+
+class Counts(Protocol):
+    """What servers counted."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def sessions(self) -> int: ...
+    @property
+    def orders(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was measured of one release: its distributions by the metric's source, and its counts."""
+
+    sketches: Mapping[str, Sketch] = field(default_factory=dict)
+    counts: Counts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One metric at its last look, or before its first (`look` 0). `value` and `baseline` are 75th percentiles in ms,
+    scores or shares. `ratio` is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what
+    is compared with `tolerance`, or where there is no baseline with `limit`."""
+
+    metric: str
+    state: Literal["inside", "beyond", "open"] = "open"
+    look: int = 0
+    count: int = 0
+    baseline_count: int | None = None
+    value: float | None = None
+    baseline: float | None = None
+    ratio: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    tolerance: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """`state` is `wait` while more measurements may decide it, `unclear` once no look is left."""
+
+    state: Literal["pass", "fail", "wait", "unclear"]
+    findings: tuple[Finding, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "findings": [asdict(finding) for finding in self.findings],
+            "rule": {"looks": list(LOOKS), "fail_error": FAIL_ERROR, "pass_error": PASS_ERROR, "method": METHOD},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Tails:
+    fail: float
+    passes: float
+
+
+def assess(
+    budgets: Sequence[Budget], ours: Reading, theirs: Reading | None, before: Sequence[Finding] = ()
+) -> Assessment:
+    """Judge what has been measured by now. `theirs` is the concurrent baseline, None where there is none: then limits
+    alone count. `before` is what the last call found; metrics that have not reached their next look stay as they were.
+    """
+    known = {finding.metric: finding for finding in before}
+    tests = sum((b.limit is not None) + (theirs is not None and b.tolerance is not None) for b in budgets)
+    tails = _Tails(FAIL_ERROR / (len(LOOKS) * max(1, tests)), PASS_ERROR / len(LOOKS))
+    found = tuple(
+        _look(budget, ours, theirs, known.get(budget.metric.name) or Finding(budget.metric.name), tails)
+        for budget in budgets
+    )
+    return Assessment(_state(found), found)
+
+
+def _state(found: Sequence[Finding]) -> Literal["pass", "fail", "wait", "unclear"]:
+    if any(finding.state == "beyond" for finding in found):
+        return "fail"
+    if found and all(finding.state == "inside" for finding in found):
+        return "pass"
+    return "wait" if any(f.state == "open" and f.look < len(LOOKS) for f in found) else "unclear"
+
+
+def _look(budget: Budget, ours: Reading, theirs: Reading | None, before: Finding, tails: _Tails) -> Finding:
+    count, other = _count(budget, ours), None if theirs is None else _count(budget, theirs)
+    fewest = count if other is None else min(count, other)
+    look = sum(size <= fewest for size in LOOKS)
+    if look == before.look:
+        # Decided at looks only. What has come since is shown until the first one, so that one sees it come.
+        return before if look else replace(before, count=count, baseline_count=other)
+    if budget.metric.kind in ("errors", "orders"):
+        finding = _shares(budget, ours, theirs, tails)
+    else:
+        finding = _quantiles(budget, ours, theirs, tails)
+    return replace(finding, look=look, count=count, baseline_count=other)
+
+
+def _count(budget: Budget, reading: Reading) -> int:
+    """How much was measured, in what the metric is measured of."""
+    if budget.metric.kind == "errors":
+        return reading.counts.requests if reading.counts else 0
+    if budget.metric.kind == "orders":
+        return reading.counts.sessions if reading.counts else 0
+    found = reading.sketches.get(budget.metric.source)
+    return found.count if found else 0
+
+
+def _quantiles(budget: Budget, ours: Reading, theirs: Reading | None, tails: _Tails) -> Finding:
+    mine = ours.sketches[budget.metric.source]
+    value = mine.quantile(QUANTILE) or 0.0
+    own = _Pair(*(quantile_bounds(mine, QUANTILE, tail) for tail in (tails.fail, tails.passes)))
+    if theirs is None:
+        return _alone(budget, value, own)
+    other = theirs.sketches[budget.metric.source]
+    baseline = other.quantile(QUANTILE) or 0.0
+    tolerance = budget.tolerance
+    if tolerance is not None and baseline > 0:
+        tolerance = max(tolerance, 1 + budget.metric.unnoticed / baseline)
+    both = [
+        quantile_ratio_bounds(bounds, value, quantile_bounds(other, QUANTILE, tail), baseline)
+        for bounds, tail in ((own.fail, tails.fail), (own.passes, tails.passes))
+    ]
+    return _against(replace(budget, tolerance=tolerance), value, baseline, own, _Pair(*both))
+
+
+def _shares(budget: Budget, ours: Reading, theirs: Reading | None, tails: _Tails) -> Finding:
+    hits = _hits(budget, ours)
+    own = _Pair(*(share_bounds(*hits, tail) for tail in (tails.fail, tails.passes)))
+    value = hits[0] / hits[1]
+    if theirs is None:
+        return _alone(budget, value, own)
+    others = _hits(budget, theirs)
+    both = _Pair(*(odds_ratio_bounds(hits, others, tail) for tail in (tails.fail, tails.passes)))
+    return _against(budget, value, others[0] / others[1], own, both)
+
+
+def _hits(budget: Budget, reading: Reading) -> tuple[int, int]:
+    counts = reading.counts
+    if counts is None:
+        return 0, 0
+    if budget.metric.kind == "errors":
+        return min(counts.errors, counts.requests), counts.requests
+    # Who orders twice in a session is one customer who was not lost.
+    return min(counts.orders, counts.sessions), counts.sessions
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The same bounds at the two tails."""
+
+    fail: Interval
+    passes: Interval
+
+
+def _alone(budget: Budget, value: float, own: _Pair) -> Finding:
+    """Without a baseline the limit alone counts; a metric without one says nothing."""
+    limit, finding = budget.limit, Finding(budget.metric.name, value=value, limit=budget.limit)
+    if limit is None:
+        return finding
+    finding = replace(finding, at_least=own.fail[0], at_most=_finite(own.passes[1]))
+    if own.fail[0] > limit:
+        return replace(finding, state="beyond")
+    return replace(finding, state="inside" if own.passes[1] <= limit else "open")
+
+
+def _against(budget: Budget, value: float, baseline: float, own: _Pair, ratio: _Pair) -> Finding:
+    finding = Finding(
+        budget.metric.name,
+        value=value,
+        baseline=baseline,
+        ratio=_odds_ratio(value, baseline) if budget.metric.kind in ("errors", "orders") else _by(value, baseline),
+        tolerance=budget.tolerance,
+        limit=budget.limit,
+    )
+    if budget.tolerance is not None:
+        finding = replace(finding, at_least=ratio.fail[0], at_most=_finite(ratio.passes[1]))
+    if budget.metric.kind == "orders":
+        return _orders(finding, ratio)
+    keeps_ratio = budget.tolerance is None or ratio.passes[1] <= budget.tolerance
+    keeps_limit = budget.limit is None or own.passes[1] <= budget.limit
+    # A limit that the baseline misses as well is not this release's doing.
+    missed_before = budget.limit is not None and baseline > budget.limit
+    if budget.metric.kind == "errors":
+        # Few errors are few, however many times fewer the baseline had.
+        inside = (budget.limit is not None and keeps_limit) or keeps_ratio
+    else:
+        inside = keeps_ratio and (keeps_limit or missed_before)
+    if inside:
+        return replace(finding, state="inside")
+    worse = budget.tolerance is not None and ratio.fail[0] > budget.tolerance
+    over = budget.limit is not None and own.fail[0] > budget.limit and not missed_before
+    return replace(finding, state="beyond" if worse or over else "open")
+
+
+def _orders(finding: Finding, ratio: _Pair) -> Finding:
+    """Here less is worse: the upper bound is the one that flatters."""
+    finding = replace(finding, at_least=ratio.passes[0], at_most=_finite(ratio.fail[1]))
+    if finding.tolerance is None:
+        return finding
+    if ratio.fail[1] < finding.tolerance:
+        return replace(finding, state="beyond")
+    return replace(finding, state="inside" if ratio.passes[0] >= finding.tolerance else "open")
+
+
+def _finite(bound: float) -> float | None:
+    """JSON knows no infinity."""
+    return bound if math.isfinite(bound) else None
+
+
+def _by(value: float, baseline: float) -> float | None:
+    return value / baseline if baseline > 0 else None
+
+
+def _odds_ratio(value: float, baseline: float) -> float | None:
+    if baseline <= 0 or value >= 1:
+        return None
+    return value / (1 - value) * (1 - baseline) / baseline
