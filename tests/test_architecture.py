@@ -79,7 +79,8 @@ def test_executors_know_no_models():
     [
         "pipelines/dag.py", "pipelines/states.py", "pipelines/freezes.py", "pipelines/definition", "teams/policy.py",
         "pipelines/executors/rollout/strategy.py", "pipelines/executors/verify/rule.py", "pipelines/retention.py",
-        "pipelines/performance/sketch.py",
+        "pipelines/performance/sketch.py", "pipelines/performance/verdict.py", "pipelines/performance/budgets.py",
+        "pipelines/performance/exact.py",
     ],
 )  # fmt: skip
 def test_decisions_are_pure(name):

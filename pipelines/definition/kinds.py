@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.definition.containers import Key, ListOf, MapOf, OneOf, Record
 from pipelines.definition.shapes import Anything, Choice, Duration, Flag, Number, Shape, Text
+from pipelines.performance.metrics import METRICS, Metric
 
 _WORDS = ListOf(Text("text", loose=True, empty=True), minimum=1)
 _NAMES = ListOf(Text("a name"))
@@ -134,6 +135,79 @@ _SERVICE = Record(
         "drain": Key(duration(), "How long an old replica may finish its requests."),
     },
 )
+_LIMITS: Mapping[str, Shape] = {
+    "duration": duration(),
+    "score": number(0, 10, whole=False),
+    "errors": Text("a share such as 1% or 0.01", loose=True),
+}
+
+
+def _budget(metric: Metric) -> Shape:
+    limit = _LIMITS.get(metric.kind)
+    keys = {"limit": Key(limit, "Highest 75th percentile (of errors: share of all answers).")} if limit else {}
+    if metric.tolerance is not None:
+        what = "Lowest" if metric.kind == "orders" else "Highest"
+        keys["tolerance"] = Key(number(0, 100, whole=False), f"{what} ratio to the baseline.", default=metric.tolerance)
+    return OneOf(scalar=limit, map=Record("a budget", keys))
+
+
+_BUDGETS = Record(
+    "budgets",
+    {metric.name: Key(_budget(metric), f"{metric.label}: its limit, or a mapping.") for metric in METRICS.values()},
+)
+_VERIFY = Record(
+    "a verify stage's with",
+    {
+        "paths": Key(ListOf(Text("a path"), minimum=1), "Paths that are asked for."),
+        "soak": Key(duration(), "How long it is watched."),
+        "interval": Key(duration(), "Time between two rounds."),
+        "minimum_samples": Key(number(1, 1_000_000), "Fewest answers for a verdict; with less it is inconclusive."),
+        "p95_ms": Key(number(0, 3_600_000, whole=False), "Highest 95th percentile of latency, in milliseconds."),
+        "error_rate": Key(number(0, 1, whole=False), "Highest share of wrong answers, from 0 to 1."),
+        "expect": Key(Anything(), "What the answers have to be or contain."),
+        "release": Key(Text("a release"), "Which release's answers count, where several are served."),
+        "timeout": Key(duration(), "How long one answer may take."),
+        "compare": Key(Anything(), "Whether another release is measured beside it: true, or its name."),
+        "budgets": Key(_BUDGETS, "What customers' browsers and the site's servers may measure at most."),
+        "within": Key(duration(), "How long enough measurements of customers are waited for.", default="15m"),
+    },
+)
+_STEPS = ListOf(
+    Record(
+        "a step",
+        {
+            "setWeight": Key(number(0, 100), "Share of the traffic that the new release gets, in percent."),
+            "pause": Key(Anything(), "Waits for its `duration`, or without one for a person."),
+            "verify": Key(_VERIFY, "Measures the new release; see the kind verify."),
+        },
+    )
+)
+_STRATEGY = Record(
+    "a strategy",
+    {
+        "rolling": Key(Anything(), "Replaces a few replicas at a time: maxSurge, maxUnavailable."),
+        "canary": Key(
+            Record(
+                "a canary",
+                {
+                    "steps": Key(_STEPS, "What happens, in this order; then it gets all traffic."),
+                    "dynamicStableScale": Key(Anything(), "Whether the old set shrinks meanwhile."),
+                },
+            ),
+            "Gives the new release more traffic step by step.",
+        ),
+        "blueGreen": Key(
+            Record(
+                "a blue-green rollout",
+                {
+                    "steps": Key(_STEPS, "What happens before the new set gets the traffic."),
+                    "keep": Key(Anything(), "How long the old set stays."),
+                },
+            ),
+            "Stands a complete new set beside the old one.",
+        ),
+    },
+)
 _ROLLOUT = Record(
     "a rollout's with",
     {
@@ -149,7 +223,7 @@ _ROLLOUT = Record(
         "errors": Key(Text("a service"), "The service whose /errors/STATUS.html are shown instead of a gateway error."),
         "progressDeadline": Key(duration(), "How long a step may take before the rollout is aborted.", default="60s"),
         "release": Key(Text("a release"), "A kept release to go back to, instead of services."),
-        "strategy": Key(MapOf(Anything(), names=False), "How: rolling, canary or blueGreen, with its settings."),
+        "strategy": Key(_STRATEGY, "How: rolling, canary or blueGreen, with its settings."),
     },
 )
 _ANSIBLE = Record(
@@ -163,21 +237,6 @@ _ANSIBLE = Record(
         "workspace": Key(Text("an artifact"), "Workspace that holds the playbook, where there are several."),
         "limit": Key(OneOf(Text("a host pattern"), _NAMES), "Hosts it is limited to."),
         "tags": Key(OneOf(Text("a tag"), _NAMES), "Tags it is limited to."),
-    },
-)
-_VERIFY = Record(
-    "a verify stage's with",
-    {
-        "paths": Key(ListOf(Text("a path"), minimum=1), "Paths that are asked for."),
-        "soak": Key(duration(), "How long it is watched."),
-        "interval": Key(duration(), "Time between two rounds."),
-        "minimum_samples": Key(number(1, 1_000_000), "Fewest answers for a verdict; with less it is inconclusive."),
-        "p95_ms": Key(number(0, 3_600_000, whole=False), "Highest 95th percentile of latency, in milliseconds."),
-        "error_rate": Key(number(0, 1, whole=False), "Highest share of wrong answers, from 0 to 1."),
-        "expect": Key(Anything(), "What the answers have to be or contain."),
-        "release": Key(Text("a release"), "Which release's answers count, where several are served."),
-        "timeout": Key(duration(), "How long one answer may take."),
-        "compare": Key(Anything(), "Whether another release is measured beside it: true, or its name."),
     },
 )
 _PROMOTE = Record("a promote stage's with", {"release": Key(Text("a release"), "The release that is promoted.")})

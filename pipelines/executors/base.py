@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pipelines.performance.verdict import Reading
+
 # --- what goes in -----------------------------------------------------------------------------------------------
 
 
@@ -61,18 +63,27 @@ class StageSpec:
     released: Artifact | None = None
 
 
+class Measured(Protocol):
+    """What customers' browsers and the site's servers measured of one release of one environment."""
+
+    def __call__(self, release: str, sources: Sequence[str], since: float, until: float) -> Reading:
+        """Of all that began in [since, until), seconds since 1970. `sources` are the names that agents give."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """Where executors keep things, and the few facts about the machine they need.
 
     `home` is the state folder of the installation (`var/`): `work/KEY/` belongs to one attempt, `store/` is the
     content store, `environments/NAME/` one environment, `secrets/TEAM/NAME` one secret. `port_base` is the first
-    of the ports that this installation may use.
+    of the ports that this installation may use. `measured` gives what is known of an environment by its name; None
+    where measurements cannot be read from.
     """
 
     home: Path
     port_base: int = 8400
     environment_ports: Mapping[str, int] = field(default_factory=dict)
+    measured: Callable[[str], Measured] | None = None
 
     def folder(self, key: str) -> Path:
         """The attempt's own folder, made on first use."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 from django.conf import settings
 
-from .base import Executor, Workplace
+from .base import Executor, Measured, Workplace
 
 EXECUTORS = {
     "noop": "gate.GateExecutor",
@@ -30,7 +31,11 @@ def make(kind: str, workplace: Workplace) -> Executor:
     return getattr(import_module(f"{__package__}.{module}"), name)(workplace)
 
 
-def workplace() -> Workplace:
+def workplace(measured: Callable[[str], Measured] | None = None) -> Workplace:
+    """`measured` is how the engine lets executors read what agents measured."""
     return Workplace(
-        home=Path(settings.HOME), port_base=settings.PORT_BASE, environment_ports=settings.ENVIRONMENT_PORTS
+        home=Path(settings.HOME),
+        port_base=settings.PORT_BASE,
+        environment_ports=settings.ENVIRONMENT_PORTS,
+        measured=measured,
     )

@@ -62,10 +62,11 @@ class Reading:
 class Finding:
     """One metric at its last look, or before its first (`look` 0). `value` and `baseline` are 75th percentiles in ms,
     scores or shares. `ratio` is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what
-    is compared with `tolerance`, or where there is no baseline with `limit`."""
+    is compared with `tolerance`, or where there is no baseline with `limit`. It is `unjudged` where its budget only
+    compares and there is nothing to compare with."""
 
     metric: str
-    state: Literal["inside", "beyond", "open"] = "open"
+    state: Literal["inside", "beyond", "open", "unjudged"] = "open"
     look: int = 0
     count: int = 0
     baseline_count: int | None = None
@@ -118,7 +119,8 @@ def assess(
 def _state(found: Sequence[Finding]) -> Literal["pass", "fail", "wait", "unclear"]:
     if any(finding.state == "beyond" for finding in found):
         return "fail"
-    if found and all(finding.state == "inside" for finding in found):
+    judged = [finding for finding in found if finding.state != "unjudged"]
+    if judged and all(finding.state == "inside" for finding in judged):
         return "pass"
     return "wait" if any(f.state == "open" and f.look < len(LOOKS) for f in found) else "unclear"
 
@@ -127,6 +129,8 @@ def _look(budget: Budget, ours: Reading, theirs: Reading | None, before: Finding
     count, other = _count(budget, ours), None if theirs is None else _count(budget, theirs)
     fewest = count if other is None else min(count, other)
     look = sum(size <= fewest for size in LOOKS)
+    if theirs is None and budget.limit is None:
+        return Finding(budget.metric.name, "unjudged", count=count, tolerance=budget.tolerance)
     if look == before.look:
         # Decided at looks only. What has come since is shown until the first one, so that one sees it come.
         return before if look else replace(before, count=count, baseline_count=other)
@@ -195,11 +199,11 @@ class _Pair:
 
 
 def _alone(budget: Budget, value: float, own: _Pair) -> Finding:
-    """Without a baseline the limit alone counts; a metric without one says nothing."""
-    limit, finding = budget.limit, Finding(budget.metric.name, value=value, limit=budget.limit)
-    if limit is None:
-        return finding
-    finding = replace(finding, at_least=own.fail[0], at_most=_finite(own.passes[1]))
+    """Without a baseline the limit alone counts."""
+    limit = math.inf if budget.limit is None else budget.limit
+    finding = Finding(
+        budget.metric.name, value=value, limit=budget.limit, at_least=own.fail[0], at_most=_finite(own.passes[1])
+    )
     if own.fail[0] > limit:
         return replace(finding, state="beyond")
     return replace(finding, state="inside" if own.passes[1] <= limit else "open")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,7 @@ class Said:
 class Verdict:
     state: str
     reason: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def told(executor_events, control: Said, when: str, order: str) -> list:
@@ -314,6 +317,27 @@ def test_a_verify_step_decides(place, verdict, state):
         assert "3 of 10" in outcome.reason
         outcome, _ = place.roll(replace(spec, resumes=1), measure=measure)
         assert outcome.state == "succeeded"
+
+
+def test_a_step_with_budgets_is_measured_beside_the_stable_release_and_its_verdict_is_kept(place):
+    before = place.status()["release"]
+    step = {"soak": "1s", "budgets": {"lcp": "3s"}}
+    asked = []
+
+    def measure(**arguments):
+        asked.append(arguments)
+        yield Progress("10 answers", 1, 2, {"customers": {"state": "wait"}, "paths": {}})
+        yield Verdict("fail", "LCP is 900 ms.", {"customers": {"state": "fail"}, "paths": {}})
+
+    spec = place.spec("budgets", {"canary": {"steps": [{"setWeight": 20}, {"verify": step}]}})
+    outcome, events = place.roll(spec, measure=measure)
+    assert (outcome.state, asked[0]["settings"]) == ("failed", {**step, "beside": before})
+    assert asked[0]["environment"] == spec.environment
+    said = next(event.data for event in events if isinstance(event, Progress) and event.data.get("verdicts"))
+    assert said["weights"][before] == 80
+    assert said["verdicts"] == [{"step": 2, "state": "wait", "reason": "10 answers", "customers": {"state": "wait"}}]
+    kept = {"step": 2, "state": "fail", "reason": "LCP is 900 ms.", "customers": {"state": "fail"}}
+    assert outcome.data["verdicts"] == [kept]
 
 
 def test_the_same_content_changes_nothing_and_more_replicas_only_add(place):

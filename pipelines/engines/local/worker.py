@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
 from pipelines import runs, wake
+from pipelines.engines import measurements
 from pipelines.executors import base, registry
 from pipelines.models import Attempt
 from pipelines.outages import is_outage
@@ -66,7 +67,7 @@ def _report_end(claimed: Claimed, result: base.Outcome) -> None:
 
 def _carry_out(claimed: Claimed, watch: Watch) -> None:
     spec = persistently(lambda: spec_of(claimed))
-    executor = registry.make(spec.kind, registry.workplace())
+    executor = registry.make(spec.kind, registry.workplace(lambda name: measurements.of(name, persistently)))
     if claimed.stage.stop_requested:
         _stop(executor, spec, claimed.key, watch)
         return watch.outcome(base.Outcome("canceled", "stopped"))

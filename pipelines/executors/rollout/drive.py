@@ -14,7 +14,7 @@ from pipelines.executors.rollout import decisions
 from pipelines.executors.rollout.progress import Progress, away_file, cancel_file, since_when_away
 from pipelines.executors.rollout.strategy import Decision, Observation, Pause, Rollout, Verify
 from pipelines.executors.rollout.target import AwayError, NotPreparedError, Target
-from pipelines.executors.rollout.telling import artifact, facts
+from pipelines.executors.rollout.telling import artifact, facts, told
 
 LOOK_EVERY = 0.03
 LOOK_EVERY_IN_PAUSE = 0.2
@@ -33,16 +33,12 @@ class Verdict(Protocol):
     @property
     def reason(self) -> str: ...
 
+    @property
+    def numbers(self) -> Mapping[str, Any]: ...
 
-# measure(base_url=, release=, settings=, control=, folder=) yields Log, Progress and, last, a Verdict.
+
+# measure(base_url=, release=, settings=, control=, folder=, environment=) yields Log, Progress and, last, a Verdict.
 Measure = Callable[..., Iterator[Any]]
-
-
-def default_measure() -> Measure:
-    """The rule of the `verify` kind of stage."""
-    from pipelines.executors.verify import measure
-
-    return measure
 
 
 @dataclass(slots=True)
@@ -60,7 +56,7 @@ class Driver:
     resumes: int
     base_url: str
     stage: str
-    measure: Measure | None = None
+    measure: Measure
     said: str = ""
     tended: float = 0.0
     answered: float = 0.0
@@ -89,7 +85,7 @@ class Driver:
             self._move(decision)
             yield from self._report(decision, seen)
             if decision.verb == "verify":
-                yield from self._verify()
+                yield from self._verify(decision, seen)
             elif decision.verb == "overdue":
                 yield from self._overdue()
             elif decision.verb == "pause":
@@ -219,44 +215,53 @@ class Driver:
         if decision.desired is not None and decision.verb not in ("done", "aborted"):
             self.target.apply(decision.desired)
 
-    def _verify(self) -> Iterator[Yielded]:
+    def _verify(self, decision: Decision, seen: Observation) -> Iterator[Yielded]:
         step = self.rollout.steps[self.progress.position.step]
         settings = dict(step.settings) if isinstance(step, Verify) else {}
         if settings.get("baseline") == "stable":
             settings["baseline"] = self.rollout.stable
+        if settings.get("budgets"):
+            settings["beside"] = self.rollout.stable
         folder = self.folder / f"verify-{self.progress.position.step}"
         folder.mkdir(parents=True, exist_ok=True)
-        measure = self.measure or default_measure()
         verdict: Verdict | None = None
-        for event in measure(
+        for event in self.measure(
             base_url=self.base_url,
             release=self.rollout.release,
             settings=settings,
             control=self.control,
             folder=folder,
         ):
-            if isinstance(event, Log | Report):
+            if isinstance(event, Log):
                 yield event
+            elif isinstance(event, Report):
+                # Where the traffic goes stays in view while it is measured.
+                now = told(self.progress.position.step, "wait", event.text, event.data)
+                known = {**self._facts(seen), "verdicts": [*self.progress.verdicts, now]}
+                yield replace(event, text=f"{decision.text}: {event.text}", data=known)
             else:
                 verdict = event
             self._obey()
             if self.progress.position.aborted is not None:
                 return
         self._obey()
-        self._judge(verdict)
+        self._judge(verdict, seen)
 
-    def _judge(self, verdict: Verdict | None) -> None:
+    def _judge(self, verdict: Verdict | None, seen: Observation) -> None:
         now = time.time()
         position = self.progress.position
         if position.aborted is not None or not isinstance(self.rollout.steps[position.step], Verify):
             return
+        if verdict is not None:
+            judged = told(position.step, verdict.state, verdict.reason, verdict.numbers)
+            self.progress.verdicts = [*(v for v in self.progress.verdicts if v["step"] != judged["step"]), judged]
         if verdict is not None and verdict.state == "pass":
             self.progress.position = decisions.go_on(position, now)
         elif verdict is not None and verdict.state == "fail":
             self.progress.position = decisions.abort(position, f"verify failed: {verdict.reason}", now)
         else:
             reason = verdict.reason if verdict else "the measurement gave no verdict"
-            self._end(Outcome("paused", f"verify is inconclusive: {reason}"))
+            self._end(Outcome("paused", f"verify is inconclusive: {reason}", self._facts(seen)))
         self._remember()
 
     def _overdue(self) -> Iterator[Yielded]:
@@ -326,7 +331,7 @@ class Driver:
         yield Report(decision.text, known["step"], known["steps"], known)
 
     def _facts(self, seen: Observation) -> Mapping[str, Any]:
-        return facts(self.rollout, self.progress.position, seen, self.troubles)
+        return facts(self.rollout, self.progress.position, seen, self.troubles, self.progress.verdicts)
 
 
 def _silence(what: str, seconds: float, deadline: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
+from typing import Any
 
 from pipelines.executors.base import (
     Control,
@@ -29,12 +31,24 @@ from pipelines.executors.store import StoreError
 LOOK_EVERY = 0.1
 
 
+def default_measure(workplace: Workplace) -> Measure:
+    """The rule of the `verify` kind of stage."""
+
+    def ask(*, environment: str, **given: Any) -> Iterator[Any]:
+        from pipelines.executors.verify import measure
+
+        measured = workplace.measured
+        return measure(**given, measured=measured(environment) if measured else None)
+
+    return ask
+
+
 class RolloutExecutor:
     """`measure` judges a release during a `verify` step; see `drive.Measure`."""
 
     def __init__(self, workplace: Workplace, measure: Measure | None = None) -> None:
         self.workplace = workplace
-        self.measure = measure
+        self.measure = measure or default_measure(workplace)
 
     def plan(self, spec: StageSpec) -> Plan:
         try:
@@ -129,7 +143,7 @@ class RolloutExecutor:
                 resumes=spec.resumes,
                 base_url=ground.base_url,
                 stage=spec.stage,
-                measure=self.measure,
+                measure=partial(self.measure, environment=ground.environment),
             )
             try:
                 yield from driver.run()

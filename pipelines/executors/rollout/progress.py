@@ -20,7 +20,8 @@ from pipelines.executors.rollout.strategy import Position
 class Progress:
     """`old` maps the services of the stable release to their replicas at the beginning. `heard` counts the
     commands that were obeyed, `resumes` the times that a person let it go on. `prepared` tells whether what comes
-    before the first replica is done. `outcome` ends it, unless its state is `paused`."""
+    before the first replica is done. `verdicts` are those of its measurements, each with its step. `outcome`
+    ends it, unless its state is `paused`."""
 
     release: Release
     stable: str | None
@@ -30,6 +31,7 @@ class Progress:
     resumes: int = 0
     canceled: bool = False
     prepared: bool = False
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
     outcome: Outcome | None = None
 
     @property

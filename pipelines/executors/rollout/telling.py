@@ -11,7 +11,13 @@ from pipelines.executors.rollout.release import Release
 from pipelines.executors.rollout.strategy import Observation, Position, Rollout
 
 
-def facts(rollout: Rollout, position: Position, seen: Observation, troubles: Sequence[str] = ()) -> Mapping[str, Any]:
+def facts(
+    rollout: Rollout,
+    position: Position,
+    seen: Observation,
+    troubles: Sequence[str] = (),
+    verdicts: Sequence[Mapping[str, Any]] = (),
+) -> Mapping[str, Any]:
     """The data of its Progress events and of its Outcome. "ready", "running" and "wanted" map release to service to
     replicas: those ready, those that exist, those that there shall be once the release has all traffic."""
     step = rollout.steps[position.step]
@@ -37,6 +43,7 @@ def facts(rollout: Rollout, position: Position, seen: Observation, troubles: Seq
         },
         "wanted": wanted,
         "troubles": list(troubles),
+        "verdicts": list(verdicts),
     }
 
 
@@ -51,3 +58,9 @@ def artifact(release: Release, environment: str, url: str, stage: str) -> Artifa
         "services": {name: service.digest for name, service in release.services.items()},
     }
     return Artifact(stage, "release", f"sha256:{release.content}", meta=meta)
+
+
+def told(step: int, state: str, reason: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict, or how far a measurement is, for the page and the attempt."""
+    known = {key: numbers[key] for key in ("total", "baseline", "customers") if key in numbers}
+    return {"step": step + 1, "state": state, "reason": reason, **known}

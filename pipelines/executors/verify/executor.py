@@ -27,6 +27,7 @@ from pipelines.executors.base import (
 from pipelines.executors.verify.measure import measure
 from pipelines.executors.verify.rule import Verdict
 from pipelines.executors.verify.settings import Settings, release_name
+from pipelines.performance.sentences import describe
 
 PAUSE = 0.05
 
@@ -44,6 +45,11 @@ class VerifyExecutor:
     def plan(self, spec: StageSpec) -> Plan:
         settings, base = Settings.of(spec.with_), self._base_url(spec)
         release = _release(spec)
+        if settings.budgets and not release:
+            raise PlanError(
+                f"Stage {spec.stage} has budgets, but no stage before it rolled out one release to {spec.environment}. "
+                "Say which with `release`."
+            )
         given = {key: value for key, value in spec.with_.items() if key != "_retry"}
         return Plan(
             summary=f"probe {', '.join(settings.paths)} on {spec.environment} for {settings.soak:g} s",
@@ -53,7 +59,7 @@ class VerifyExecutor:
             environment=spec.environment,
             artifacts={a.name: a.digest for a in spec.artifacts.values() if a.kind == "release"},
             parameters={key: json.dumps(value, sort_keys=True, default=str) for key, value in given.items()},
-            details={"address": base, "release": release},
+            details={"address": base, "release": release, **_asked_of_customers(settings)},
         )
 
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
@@ -92,12 +98,14 @@ class VerifyExecutor:
             yield changed
             return
         settings = {**spec.with_, "baseline": self._baseline(spec)}
+        measured = self.workplace.measured
         for event in measure(
             base_url=self._base_url(spec),
             release=_release(spec) or None,
             settings=settings,
             control=_Watch(folder, control),
             folder=folder,
+            measured=measured(spec.environment) if measured and spec.environment else None,
         ):
             if not isinstance(event, Verdict):
                 yield event
@@ -130,6 +138,11 @@ class VerifyExecutor:
         except (OSError, ValueError):
             return ""
         return "" if stable == _release(spec) else stable
+
+
+def _asked_of_customers(settings: Settings) -> dict[str, Any]:
+    """Left out without budgets, so that plans of before have the digests of before."""
+    return {"budgets": [describe(budget) for budget in settings.budgets]} if settings.budgets else {}
 
 
 def _release(spec: StageSpec) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.definition.durations import DurationError, parse_duration
 from pipelines.executors.base import PlanError, StageSpec
+from pipelines.performance.budgets import Budget, BudgetError, parse
 
 KEYS = (
     "paths",
@@ -21,7 +22,11 @@ KEYS = (
     "timeout",
     "release",
     "compare",
+    "budgets",
+    "within",
 )
+# What a rollout adds to those of its step: the release to probe beside, and the one that serves the other customers.
+INNER = ("baseline", "beside")
 _PATH = re.compile(r"/[\x21-\x7e]*")
 
 
@@ -39,7 +44,8 @@ class Settings:
 
     In each interval every path is asked for once. `expect` maps a path to what its page has to hold.
     `baseline` is the release to compare with, "" for none. `confidence` is that of the bounds around each
-    share.
+    share. `budgets` are what customers' measurements are judged by, which are waited for `within` seconds at most;
+    `beside` is the release that serves other customers at the same time, "" for none.
     """
 
     paths: tuple[str, ...] = ("/",)
@@ -52,11 +58,14 @@ class Settings:
     baseline: str = ""
     timeout: float = 5.0
     confidence: float = 0.95
+    budgets: tuple[Budget, ...] = ()
+    within: float = 900.0
+    beside: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
         """Raises PlanError."""
-        if unknown := sorted(set(given) - {*KEYS, "baseline", "_retry"}):
+        if unknown := sorted(set(given) - {*KEYS, *INNER, "_retry"}):
             raise PlanError(f"Unknown settings {', '.join(unknown)}; known are {', '.join(KEYS)}.")
         default = cls()
         expect = {str(path): _pattern(path, wanted) for path, wanted in (given.get("expect") or {}).items()}
@@ -71,7 +80,17 @@ class Settings:
             expect=expect,
             baseline=str(given.get("baseline") or ""),
             timeout=_seconds(given, "timeout", default.timeout),
+            budgets=_budgets(given.get("budgets")),
+            within=_seconds(given, "within", default.within),
+            beside=str(given.get("beside") or given.get("baseline") or ""),
         )
+
+
+def _budgets(given: object) -> tuple[Budget, ...]:
+    try:
+        return parse(given) if given is not None else ()
+    except BudgetError as error:
+        raise PlanError(str(error)) from None
 
 
 def _paths(given: object) -> list[str]:
