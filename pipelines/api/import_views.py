@@ -92,6 +92,7 @@ class Import(shapes.Shape):
     graphs = ImportedGraph(many=True)
     problems = ImportProblem(many=True)
     notes = s.ListField(child=s.CharField())
+    diffs = s.DictField(child=s.CharField(), help_text="What gates change in a workflow, by its title: unified diffs.")
     report = s.CharField(help_text="The problems as text for a terminal.")
 
 

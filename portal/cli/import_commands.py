@@ -102,6 +102,9 @@ def _print(answer: dict[str, Any]) -> None:
         screen.print(printable(f"{graph['kind']} {graph['name']}  ({place}{starts})"), style="bold")
         screen.print(_tasks(graph))
         print()
+        if diff := answer["diffs"].get(f"{graph['kind']} {graph['name']}"):
+            print("Gates change what is submitted:")
+            print(printable(diff))
     for note in answer["notes"]:
         print(printable(note))
     sys.stdout.write(printable(answer["report"]))

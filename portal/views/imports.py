@@ -55,6 +55,7 @@ class Section:
     narrow: SafeString | None = None
     folded: bool = False
     why_not: str = ""
+    diff: str = ""
 
     @property
     def owned(self) -> bool:
@@ -156,7 +157,8 @@ def _sections(imported: Imported) -> list[Section]:
     found = []
     for number, (graph, assigned) in enumerate(zip(imported.graphs, imported.assigned, strict=True), 1):
         rows = _rows(graph, assigned)
-        section = Section(graph, number, rows[:left], len(rows) - len(rows[:left]))
+        diff = imported.diffs.get(graph.title, "")
+        section = Section(graph, number, rows[:left], len(rows) - len(rows[:left]), diff=diff)
         left -= len(section.rows)
         found.append(_drawn(section, assigned) if time.monotonic() < until else _not_drawn(section))
     return found
@@ -172,10 +174,10 @@ def _rows(graph: Graph, assigned: Assigned) -> list[Row]:
 def _drawn(one: Section, assigned: Assigned) -> Section:
     wide, narrow = (picture(one.graph, assigned, anchor=f"t{one.number}-", columns=columns) for columns in (COLUMNS, 1))
     return Section(
-        one.graph, one.number, one.rows, one.left_out, wide.svg, narrow.svg, wide.folded, wide.why_not
+        one.graph, one.number, one.rows, one.left_out, wide.svg, narrow.svg, wide.folded, wide.why_not, one.diff
     )  # fmt: skip
 
 
 def _not_drawn(one: Section) -> Section:
     why = "So many workflows are not drawn at once. Import this one alone to see it."
-    return Section(one.graph, one.number, one.rows, one.left_out, why_not=why)
+    return Section(one.graph, one.number, one.rows, one.left_out, why_not=why, diff=one.diff)

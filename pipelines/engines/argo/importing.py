@@ -13,8 +13,9 @@ from . import problems
 from .expand import TooLargeError, graph_of
 from .model import Graph
 from .ownership import Assigned, assign, check_used, read_rules
-from .reading import KINDS, File, Source, read
+from .reading import KINDS, Document, File, Source, read
 from .resolve import Elsewhere, Library
+from .weave import WeaveError, weave
 
 MAX_TASKS = 10_000  # of all graphs
 MAX_ONLINE = 2 * 1024 * 1024  # bytes that the portal takes at once
@@ -23,7 +24,8 @@ MAX_ONLINE = 2 * 1024 * 1024  # bytes that the portal takes at once
 @dataclass(frozen=True, slots=True)
 class Imported:
     """`graphs` in the order of KINDS, then of the files; also of documents with problems, as far as they go.
-    `assigned`, one for each graph, says whose its tasks are. `problems` by the name of their file, in the files'
+    `assigned`, one for each graph, says whose its tasks are; `diffs`, by the graphs' titles, what gates change in a
+    workflow when it is submitted, where nothing is wrong. `problems` by the name of their file, in the files'
     order; `texts` are these files. `notes` are sentences: what was passed over, and what could not be looked up."""
 
     graphs: tuple[Graph, ...]
@@ -31,6 +33,7 @@ class Imported:
     problems: Mapping[str, tuple[Problem, ...]]
     notes: tuple[str, ...] = ()
     texts: Mapping[str, bytes] = field(default_factory=dict)
+    diffs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -54,6 +57,7 @@ class Imported:
             "graphs": graphs,
             "problems": listed,
             "notes": list(self.notes),
+            "diffs": dict(self.diffs),
             "report": self.report(),
         }
 
@@ -69,7 +73,8 @@ def import_files(
     file, `teams` are those that exist, None leaves them unchecked. Never raises for what the files hold."""
     files = read(sources)
     library = Library(files, elsewhere)
-    graphs = [graph for graph in _graphs(files, library) if graph.tasks]
+    drawn = [(document, graph) for document, graph in _graphs(files, library) if graph.tasks]
+    graphs = [graph for _, graph in drawn]
     assigned = [Assigned()] * len(graphs)
     if owners is not None:
         ownership = File(owners.name, owners.text)
@@ -77,12 +82,32 @@ def import_files(
         assigned = _assigned(ownership, graphs, teams) or assigned
     found = {file.name: some for file in library.files if (some := file.report.problems())}
     texts = {file.name: file.text for file in library.files if file.name in found}
-    return Imported(tuple(graphs), tuple(assigned), found, (*_notes(files), *library.said), texts)
+    diffs, said = ({}, []) if found else _woven(drawn, assigned, library)
+    notes = (*_notes(files), *library.said, *said)
+    return Imported(tuple(graphs), tuple(assigned), found, notes, texts, diffs)
 
 
-def _graphs(files: Sequence[File], library: Library) -> list[Graph]:
+def _woven(
+    drawn: Sequence[tuple[Document, Graph]], assigned: Sequence[Assigned], library: Library
+) -> tuple[dict[str, str], list[str]]:
+    """What gates change, by the titles of graphs, and what is to be said of it."""
+    diffs, said = {}, []
+    for (document, graph), one in zip(drawn, assigned, strict=True):
+        if not one.gates or document.is_library:
+            continue
+        try:
+            woven = weave(document, library, graph, one.gates)
+        except WeaveError as error:
+            said.append(str(error))
+        else:
+            diffs[graph.title] = woven.diff
+            said += woven.notes
+    return diffs, said
+
+
+def _graphs(files: Sequence[File], library: Library) -> list[tuple[Document, Graph]]:
     documents = [document for file in files for document in file.documents]
-    graphs: list[Graph] = []
+    graphs: list[tuple[Document, Graph]] = []
     drawn = 0
     for document in sorted(documents, key=lambda one: KINDS.index(one.kind)):
         problems.check(document, library)
@@ -91,8 +116,8 @@ def _graphs(files: Sequence[File], library: Library) -> list[Graph]:
             document.file.report.add(document.node, "too-large", message, "import fewer files at once")
             continue
         try:
-            graphs.append(graph_of(document, library))
-            drawn += len(graphs[-1].tasks)
+            graphs.append((document, graph_of(document, library)))
+            drawn += len(graphs[-1][1].tasks)
         except TooLargeError as error:
             hint = "call fewer templates from it, or import a part of it"
             error.document.file.report.add(error.at, "too-large", str(error), hint)
