@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from rest_framework import serializers as s
-from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pipelines.engines.argo import cluster
+from pipelines.engines.argo.chosen import AdoptError
+from pipelines.engines.argo.convert import Wish, convert_files
 from pipelines.engines.argo.importing import MAX_ONLINE, import_files
 from pipelines.engines.argo.reading import MAX_FILES, Source
+from pipelines.engines.argo.resolve import Elsewhere
 from teams.models import Team
 from teams.policy import Action, can
 
@@ -96,19 +100,64 @@ class Import(shapes.Shape):
     report = s.CharField(help_text="The problems as text for a terminal.")
 
 
+class ConvertArgo(ImportArgo):
+    place = s.CharField(max_length=63, help_text="Where its stages run: a workflow place of connections.yaml.")
+    path = s.CharField(max_length=300, help_text="The workflow's file in the repository.")
+    owner = s.CharField(max_length=39, required=False, default="", allow_blank=True)
+    workflow = s.CharField(max_length=300, required=False, default="", allow_blank=True)
+
+
+class ConvertedWorkflow(shapes.Shape):
+    pipeline = s.CharField(help_text="A pipeline file.")
+    lost = s.ListField(child=s.CharField(), help_text="What it does not say, or says in another way, in sentences.")
+
+
+class ConvertView(APIView):
+    @described("A workflow of Argo as a pipeline file", ConvertedWorkflow, body=ConvertArgo)
+    def post(self, request: Request) -> Response:
+        asked = ConvertArgo.of(request)
+        _judge(request)
+        wish = Wish(asked["place"], asked["path"], asked["owner"])
+        try:
+            found = convert_files(
+                _sources(asked), wish, owners=_owners(asked), teams=_teams(), elsewhere=_elsewhere(asked),
+                document=asked["workflow"],
+            )  # fmt: skip
+        except AdoptError as error:
+            raise ValidationError({"files": [str(error), *filter(None, [error.report])]}) from error
+        return Response({"pipeline": found.text, "lost": list(found.lost)})
+
+
+def _judge(request: Request) -> None:
+    if not (verdict := can(find.person(request)[1], Action.IMPORT_WORKFLOWS)):
+        raise PermissionDenied(verdict.reason)
+
+
+def _sources(asked: dict[str, Any]) -> list[Source]:
+    return [Source(file["name"], file["text"].encode("utf-8", "replace")) for file in asked["files"]]
+
+
+def _owners(asked: dict[str, Any]) -> Source | None:
+    return Source("owners.yaml", asked["owners"].encode()) if asked["owners"].strip() else None
+
+
+def _teams() -> set[str]:
+    return set(Team.objects.values_list("slug", flat=True))
+
+
+def _elsewhere(asked: dict[str, Any]) -> Elsewhere | None:
+    if not asked["cluster"]:
+        return None
+    try:
+        return cluster.templates_of(Path(settings.HOME), asked["cluster"], asked["namespace"])
+    except cluster.UnknownClusterError as error:
+        raise NotFound(str(error)) from error
+
+
 class ArgoView(APIView):
     @described("The whole graph of workflows of Argo, and what is wrong with them", Import, body=ImportArgo)
     def post(self, request: Request) -> Response:
         asked = ImportArgo.of(request)
-        if not (verdict := can(find.person(request)[1], Action.IMPORT_WORKFLOWS)):
-            raise PermissionDenied(verdict.reason)
-        elsewhere = None
-        if asked["cluster"]:
-            try:
-                elsewhere = cluster.templates_of(Path(settings.HOME), asked["cluster"], asked["namespace"])
-            except cluster.UnknownClusterError as error:
-                raise NotFound(str(error)) from error
-        owners = Source("owners.yaml", asked["owners"].encode()) if asked["owners"].strip() else None
-        sources = [Source(file["name"], file["text"].encode("utf-8", "replace")) for file in asked["files"]]
-        teams = set(Team.objects.values_list("slug", flat=True))
-        return Response(import_files(sources, elsewhere=elsewhere, owners=owners, teams=teams).plain())
+        _judge(request)
+        found = import_files(_sources(asked), elsewhere=_elsewhere(asked), owners=_owners(asked), teams=_teams())
+        return Response(found.plain())

@@ -51,6 +51,7 @@ urlpatterns = [
     path(f"{STAGE}/override-freeze", stages.OverrideFreezeView.as_view(), name="override-freeze"),
     path("engines", engines.EnginesView.as_view(), name="engines"),
     path("engines/test", engines.TestView.as_view(), name="engine-test"),
+    path("imports/argo/pipeline", imports.ConvertView.as_view(), name="import-argo-pipeline"),
     path("imports/argo", imports.ArgoView.as_view(), name="import-argo"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),
     path("environments/<slug:pipeline>/<slug:name>", environments.EnvironmentView.as_view(), name="environment"),

@@ -240,6 +240,18 @@ _ANSIBLE = Record(
     },
 )
 _PROMOTE = Record("a promote stage's with", {"release": Key(Text("a release"), "The release that is promoted.")})
+_ARGO = Record(
+    "an argo stage's with",
+    {
+        "place": Key(Text("a workflow place"), "Where it runs, as connections.yaml names it.", required=True),
+        "file": Key(Text("a path"), "File of the repository with the workflow.", required=True),
+        "workflow": Key(Text("a name"), "Which one of the file, where it has several."),
+        "template": Key(Text("a template"), "Template that runs, instead of the workflow's entrypoint."),
+        "task": Key(Text("TEMPLATE/TASK"), "One task of a template, as it stands there, instead of all of them."),
+        "arguments": Key(_ENV, "Parameters of the workflow."),
+        "workspace": Key(Text("an artifact"), "Workspace that holds the file, where there are several."),
+    },
+)
 
 KINDS: Mapping[str, Kind] = {
     "noop": Kind("Does nothing: a place where branches join.", Record("a noop's with")),
@@ -253,6 +265,7 @@ KINDS: Mapping[str, Kind] = {
     "ansible": Kind("Runs a playbook on an environment.", _ANSIBLE, environment=True),
     "verify": Kind("Probes an environment and gives a verdict.", _VERIFY, environment=True),
     "promote": Kind("Marks a release as the verified one.", _PROMOTE),
+    "argo": Kind("Runs a workflow of Argo, a template or a task of it.", _ARGO),
 }
 
 

@@ -15,6 +15,8 @@
       store: {key: /etc/burger/store.key}
       vault: {address: "https://vault.example:8200", token: /run/vault/token, mount: secret, path: "burger/{team}"}
       kubernetes: {cluster: main, namespace: "secrets-{team}"}
+    workflows:
+      ci: {cluster: main, namespace: shop-ci, teams: {dev: [dev-builds]}}
     environments:
       production:
         url: https://burgers.example
@@ -35,6 +37,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pipelines.executors.workflow_places import PlaceReader, WorkflowPlace
 
 FILE = "connections.yaml"
 TRUSTED_REFS = ("refs/heads/main", "refs/heads/master", "refs/heads/release/*", "refs/tags/*")
@@ -139,6 +143,7 @@ class Connections:
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
     secrets: SecretStores = field(default_factory=SecretStores)
+    workflows: Mapping[str, WorkflowPlace] = field(default_factory=dict)
 
     def registry(self, address: str) -> Registry:
         """The registry at an address; one that is not listed is spoken to with the system's certificates."""
@@ -164,7 +169,7 @@ def load(home: Path) -> Connections:
 def parse(data: Any, path: Path) -> Connections:
     """`path` is where `data` was read: files in it are relative to its folder, and errors name it."""
     reader = _Reader(path)
-    data = reader.mapping(data, "", {"docker", "registries", "clusters", "environments", "secrets"})
+    data = reader.mapping(data, "", {"docker", "registries", "clusters", "environments", "secrets", "workflows"})
     clusters = {
         name: reader.cluster(name, value) for name, value in reader.named(data.get("clusters"), "clusters", _NAME)
     }
@@ -180,6 +185,7 @@ def parse(data: Any, path: Path) -> Connections:
             for name, value in reader.named(data.get("environments"), "environments", _NAME)
         },
         secrets=reader.secrets(data.get("secrets"), clusters),
+        workflows=reader.workflows(data.get("workflows"), clusters),
     )
 
 
@@ -258,6 +264,10 @@ class _Reader:
             vault=self.vault(data["vault"]) if data.get("vault") else None,
             kubernetes=self.secret_namespaces(data["kubernetes"], clusters) if data.get("kubernetes") else None,
         )
+
+    def workflows(self, value: Any, clusters: Mapping[str, Cluster]) -> dict[str, WorkflowPlace]:
+        places = PlaceReader(self.wrong, self.mapping, self.path.parent, clusters)
+        return {name: places.read(name, one) for name, one in self.named(value, "workflows", _NAME)}
 
     def vault(self, value: Any) -> Vault:
         place = "secrets.vault"

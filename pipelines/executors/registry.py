@@ -22,6 +22,7 @@ EXECUTORS = {
     "ansible": "ansible.executor.AnsibleExecutor",
     "verify": "verify.VerifyExecutor",
     "promote": "promote.PromoteExecutor",
+    "argo": "argo.executor.ArgoExecutor",
 }
 
 

@@ -44,6 +44,11 @@ def argo(
         str, typer.Option(help="Where templates are that no file holds; the portal asks it, as connections.yaml says.")
     ] = "",
     namespace: Annotated[str, typer.Option(help="Their namespace, where the workflow says none.")] = "default",
+    to: Annotated[str, typer.Option(help="`pipeline`: print the workflow as a pipeline file instead.")] = "",
+    place: Annotated[str, typer.Option(help="With --to: where its stages run, a workflow place.")] = "argo",
+    path: Annotated[str, typer.Option(help="With --to: the workflow's file in the repository.")] = "",
+    owner: Annotated[str, typer.Option(help="With --to: the team of what --owners gives to nobody.")] = "",
+    workflow: Annotated[str, typer.Option(help="With --to: which workflow, where there are several.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the whole graph of workflows of Argo before they run, and report all problems. Needs a portal only for
@@ -52,14 +57,24 @@ def argo(
     if not sources:
         raise CommandError(f"{', '.join(files)}: no .yaml, .yml or .json file was found there.")
     rules = next(_sources(owners)) if owners else None
+    if to not in ("", "pipeline"):
+        raise CommandError(f"--to is {to!r}; expected pipeline.")
+    known = {team.strip() for team in teams.split(",") if team.strip()} if teams else None
+    body = {"files": [_sent(source) for source in sources], "cluster": cluster, "namespace": namespace}
+    body |= {"owners": _sent(rules)["text"]} if rules else {}
+    if to:
+        wanted = {"place": place, "path": path or sources[0].name, "owner": owner, "workflow": workflow}
+        if cluster:
+            converted = config(context).client().post("imports/argo/pipeline", body | wanted)
+        else:
+            converted = _converted(sources, rules, known, wanted)
+        _print_pipeline(converted, as_json=as_json)
+        return
     if cluster:
-        body = {"files": [_sent(source) for source in sources], "cluster": cluster, "namespace": namespace}
-        body |= {"owners": _sent(rules)["text"]} if rules else {}
         answer: dict[str, Any] = config(context).client().post("imports/argo", body)
     else:
         from pipelines.engines.argo.importing import import_files
 
-        known = {team.strip() for team in teams.split(",") if team.strip()} if teams else None
         answer = import_files(sources, owners=rules, teams=known).plain()
     if as_json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -67,6 +82,31 @@ def argo(
         _print(answer)
     if not answer["ok"]:
         raise typer.Exit(FAILED)
+
+
+def _converted(
+    sources: list[Source], owners: Source | None, teams: set[str] | None, wanted: dict[str, str]
+) -> dict[str, Any]:
+    from pipelines.engines.argo.chosen import AdoptError
+    from pipelines.engines.argo.convert import Wish, convert_files
+
+    wish = Wish(wanted["place"], wanted["path"], wanted["owner"])
+    try:
+        found = convert_files(sources, wish, owners=owners, teams=teams, document=wanted["workflow"])
+    except AdoptError as error:
+        sys.stderr.write(error.report)
+        raise CommandError(str(error)) from error
+    return {"pipeline": found.text, "lost": list(found.lost)}
+
+
+def _print_pipeline(converted: dict[str, Any], *, as_json: bool) -> None:
+    """The pipeline file on standard output, what it does not say on standard error."""
+    if as_json:
+        print(json.dumps(converted, indent=2, ensure_ascii=False))
+        return
+    sys.stdout.write(converted["pipeline"])
+    for one in converted["lost"]:
+        print(one, file=sys.stderr)
 
 
 def _sources(name: str) -> Iterator[Source]:

@@ -12,28 +12,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.definition.model import Definition, Gate, GateTeam, Problem, StageDef
-from pipelines.definition.report import Report, format_problems
+from pipelines.definition.model import Definition, Gate, GateTeam, StageDef
+from pipelines.executors.argo.shown import as_yaml
 
-from . import problems
-from .expand import TooLargeError, graph_of
+from .chosen import AdoptError, choose, draw, said
 from .model import Graph, Task
-from .ownership import Assigned, Rules, assign, check_used, read_rules
-from .reading import Document, File, Source, read
+from .ownership import Assigned, Rules, assign
+from .reading import Document, Source, read
 from .resolve import Elsewhere, Library
-from .weave import ENTRYPOINT, PREFIX, WeaveError, Woven, as_yaml, weave
+from .weave import ENTRYPOINT, PREFIX, WeaveError, Woven, weave
 
 KIND = "workflow"  # of the stages: what the node of a Workflow does
 LONGEST_STAGE = 110  # characters of a stage's name
-
-
-class AdoptError(Exception):
-    """It cannot be adopted; the message says why and what to do. `report` holds the problems, as a terminal shows
-    them, "" where there is only the message."""
-
-    def __init__(self, message: str, report: str = "") -> None:
-        super().__init__(message)
-        self.report = report
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +65,13 @@ def adopt(
 ) -> Adopted:
     """One Workflow of these files with an ownership file. `document` names it where there are several. Raises
     AdoptError."""
-    files = read(sources)
-    library = Library(files, elsewhere)
-    found = _chosen(library.documents, document, files)
-    problems.check(found, library)
-    graph = _graph(found, library)
-    ownership = File(owners.name, owners.text)
-    rules = read_rules(ownership.text, ownership.report, teams)
-    assigned = Assigned()
-    if rules is not None:
-        assigned = assign(graph, rules)
-        _check_used(rules, graph, assigned, ownership.report, [one for one in library.documents if one is not found])
-    _refuse([*library.files, ownership], library)
+    found = choose(sources, owners, teams=teams, elsewhere=elsewhere, document=document)
     try:
-        woven = weave(found, library, graph, assigned.gates)
+        woven = weave(found.document, found.library, found.graph, found.assigned.gates)
     except WeaveError as error:
         raise AdoptError(str(error)) from error
-    after = _drawn_anew(woven, library, found)
-    return Adopted(found.title, woven, after, stages_of(after, graph, assigned))
+    after = _drawn_anew(woven, found.library, found.document)
+    return Adopted(found.document.title, woven, after, stages_of(after, found.graph, found.assigned))
 
 
 def watched(workflow: Mapping[str, Any], rules: Rules, default: str, elsewhere: Elsewhere | None = None) -> Adopted:
@@ -105,57 +84,12 @@ def watched(workflow: Mapping[str, Any], rules: Rules, default: str, elsewhere: 
     files = read([Source("the Workflow", json.dumps(kept, indent=2).encode())])
     library = Library(files, elsewhere)
     if not library.documents:
-        raise AdoptError("It cannot be drawn.", _said(files))
-    graph = _graph(library.documents[0], library)
+        raise AdoptError("It cannot be drawn.", said(files))
+    graph = draw(library.documents[0], library)
     assigned = assign(graph, rules)
     assigned = Assigned({at: team or default for at, team in assigned.teams.items()}, {})
     kept["apiVersion"], kept["kind"] = "argoproj.io/v1alpha1", "Workflow"
     return Adopted(f"Workflow {graph.name}", Woven(kept, kept), graph, stages_of(graph, graph, assigned))
-
-
-def _chosen(documents: Sequence[Document], wanted: str, files: Sequence[File]) -> Document:
-    if wanted:
-        found = [one for one in documents if wanted in (one.name, one.title)]
-    else:
-        found = [one for one in documents if not one.is_library] or list(documents)
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(one.title for one in documents) or "none that can be read"
-    what = f"no workflow {wanted!r}" if wanted and not found else "more than one workflow" if found else "no workflow"
-    raise AdoptError(f"There is {what} in these files; say which one is meant. They have: {names}.", _said(files))
-
-
-def _graph(document: Document, library: Library) -> Graph:
-    try:
-        return graph_of(document, library)
-    except TooLargeError as error:
-        raise AdoptError(f"It is too large: {error}.") from error
-
-
-def _check_used(
-    rules: Rules, graph: Graph, assigned: Assigned, report: Report, others: Sequence[Document]
-) -> None:  # fmt: skip
-    """An entry may be about another workflow that shares the file, which is not known here; gates are judged."""
-    seen = Report()
-    check_used(rules, [graph], [assigned], seen)
-    for one in seen.problems():
-        if one.code != "matches-nothing" or not others:
-            report.add((one.line, one.column), one.code, one.message, one.hint)
-
-
-def _refuse(files: Sequence[File], library: Library) -> None:
-    count = sum(len(file.report.problems()) for file in files)
-    if count:
-        raise AdoptError(f"It has {count} problem{'s' * (count > 1)}.", _said(files))
-    if library.said:
-        raise AdoptError(" ".join(library.said))
-
-
-def _said(files: Sequence[File]) -> str:
-    def one(found: Sequence[Problem], file: File) -> str:
-        return format_problems(tuple(found), file.name, file.text)
-
-    return "".join(one(file.report.problems(), file) for file in files)
 
 
 def _drawn_anew(woven: Woven, library: Library, original: Document) -> Graph:
@@ -168,7 +102,7 @@ def _drawn_anew(woven: Woven, library: Library, original: Document) -> Graph:
     (file,) = read([Source(original.file.name, json.dumps(named, indent=2).encode())])
     again = Library([*library.files], None)
     (document,) = file.documents
-    return _graph(document, again)
+    return draw(document, again)
 
 
 # --- stages -----------------------------------------------------------------------------------------------------

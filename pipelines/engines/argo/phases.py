@@ -5,46 +5,20 @@ A node is one execution; a task may have several: one for each item of a fan, ea
 
 from __future__ import annotations
 
-import base64
-import binascii
-import gzip
-import io
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.states import ENDED, Reason, State
+from pipelines.executors.argo.nodes import WORDS, NodesElsewhereError, name_of, nodes_of, state_of
+from pipelines.states import ENDED, State
 
-MAX_NODES_BYTES = 64 * 1024 * 1024  # of compressed nodes, once they are not
+__all__ = ["NodesElsewhereError", "Seen", "Standing", "entrypoint_of", "nodes_of", "seen", "standing", "state_of"]
+
 GROUPS = frozenset({"DAG", "Steps", "StepGroup", "TaskGroup", "Retry"})
-_STOPPED = re.compile(r"shutdown with strategy|^Stopped with strategy", re.IGNORECASE)
-_LOCKED = re.compile(r"^Waiting for .* lock\b")
 _SEPARATOR = re.compile(r"^(\[\d+\])?\.")
 _HOOK = re.compile(r"^(?P<task>.*?)(?:\.hooks\.(?P<hook>[^.()\[\]]+)|\.(?P<exit>onExit))(?P<index>\(.*\))?$", re.DOTALL)
 _INDEX = re.compile(r"^(?P<task>[^(]+)(?P<index>\(.*\))?$", re.DOTALL)
-_STATES = {
-    "": State.PENDING,
-    "Pending": State.QUEUED,
-    "Running": State.RUNNING,
-    "Succeeded": State.SUCCEEDED,
-    "Skipped": State.SKIPPED,
-    "Omitted": State.OMITTED,
-    "Failed": State.FAILED,
-    "Error": State.ERROR,
-}
-_WORDS = {
-    State.SKIPPED: "its condition was false",
-    State.OMITTED: "what it depends on did not come true",
-    State.FAILED: "it failed, and says no more",
-    State.ERROR: "Argo could not run it, and says no more",
-    State.CANCELED: "the Workflow was stopped",
-}
-
-
-class NodesElsewhereError(Exception):
-    """The controller keeps the nodes of this Workflow in a database of its own; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,48 +46,6 @@ class Seen:
         return self.type == "Suspend" and self.phase == "Running"
 
 
-def nodes_of(workflow: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The nodes by their id, compressed ones too; none before the controller has seen it. Raises
-    NodesElsewhereError."""
-    status = workflow.get("status") or {}
-    if compressed := status.get("compressedNodes"):
-        return _decompressed(compressed)
-    if status.get("offloadNodeStatusVersion") and not status.get("nodes"):
-        raise NodesElsewhereError(
-            f"The controller keeps the nodes of the Workflow {_name(workflow)} in its own database, which cannot be "
-            "read here. Set nodeStatusOffLoad to false in its configuration, or watch smaller Workflows."
-        )
-    return dict(status.get("nodes") or {})
-
-
-def _decompressed(text: str) -> dict[str, dict[str, Any]]:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(base64.b64decode(text))) as file:
-            found = json.loads(file.read(MAX_NODES_BYTES))
-    except (OSError, EOFError, ValueError, binascii.Error) as error:
-        raise NodesElsewhereError(f"The compressed nodes of a Workflow cannot be read: {error}") from error
-    return dict(found) if isinstance(found, dict) else {}
-
-
-def state_of(node: Mapping[str, Any]) -> tuple[State, str, str]:
-    """State, reason code and reason of one node as the controller shows it."""
-    phase, message = node.get("phase") or "", " ".join(str(node.get("message") or "").split())
-    state = _STATES.get(phase, State.UNKNOWN)
-    if state is State.UNKNOWN:
-        return state, "person", f"Argo says the phase {phase}, which is not known here"
-    if _is_locked(node) or (state in (State.PENDING, State.QUEUED) and _LOCKED.match(message)):
-        return State.WAITING, Reason.LOCK, message or "it waits for a lock of Argo"
-    if node.get("type") == "Suspend" and state is State.RUNNING:
-        return State.WAITING, Reason.APPROVAL, message or "it waits for somebody to resume it"
-    if state in (State.FAILED, State.ERROR) and _STOPPED.search(message):
-        state = State.CANCELED
-    return state, "", message or _WORDS.get(state, "")
-
-
-def _is_locked(node: Mapping[str, Any]) -> bool:
-    return bool((node.get("synchronizationStatus") or {}).get("waiting")) and node.get("phase") in ("", "Pending", None)
-
-
 def seen(workflow: Mapping[str, Any]) -> list[Seen]:
     """All nodes that stand for a task or an attempt at one, parents before what is inside them. Groups of steps
     and the containers of a pod are left out: they are no task."""
@@ -139,7 +71,7 @@ def seen(workflow: Mapping[str, Any]) -> list[Seen]:
 class _Paths:
     def __init__(self, workflow: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> None:
         self.nodes = nodes
-        self.workflow = _name(workflow)
+        self.workflow = name_of(workflow)
         self.entrypoint = entrypoint_of(workflow)
         self._known: dict[str, tuple[str, str] | None] = {}
 
@@ -193,10 +125,6 @@ def entrypoint_of(workflow: Mapping[str, Any]) -> str:
     return str((workflow.get("spec") or {}).get("entrypoint") or lent.get("entrypoint") or "")
 
 
-def _name(workflow: Mapping[str, Any]) -> str:
-    return str((workflow.get("metadata") or {}).get("name") or "")
-
-
 # --- one state for each task ------------------------------------------------------------------------------------
 
 
@@ -241,7 +169,7 @@ def standing(nodes: Sequence[Seen], *, more: bool = False) -> Standing:
 
 
 def _says(one: Seen) -> bool:
-    return bool(one.reason) and one.reason != _WORDS.get(one.state)
+    return bool(one.reason) and one.reason != WORDS.get(one.state)
 
 
 def _is_attempt(one: Seen, nodes: Iterable[Seen]) -> bool:

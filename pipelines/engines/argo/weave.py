@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from pipelines.definition.loader import Node
 from pipelines.definition.model import Gate
+from pipelines.executors.argo.shown import as_yaml
 
 from .calls import call
 from .expand import entrypoint_of
@@ -49,24 +48,6 @@ class Woven:
         """Unified, of both as YAML; "" where there are no gates."""
         before, after = (as_yaml(one).splitlines(keepends=True) for one in (self.before, self.after))
         return "".join(difflib.unified_diff(before, after, "as it is", "as it is submitted"))
-
-
-def as_yaml(manifest: Mapping[str, Any]) -> str:
-    return yaml.dump(manifest, sort_keys=False, allow_unicode=True, width=120, Dumper=_Dumper)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, and no aliases: what people read in a diff."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def weave(document: Document, library: Library, graph: Graph, gates: Mapping[int, Gate]) -> Woven:

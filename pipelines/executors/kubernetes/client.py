@@ -142,9 +142,10 @@ class Client:
         """
         return Watcher(self, kind, self.namespace if namespace is None else namespace, labels, fields).events(tick)
 
-    def log(self, pod: str, container: str = "", *, lines: int = 50, previous: bool = False) -> str:
-        """The end of a container's log."""
-        query: dict[str, Any] = {"tailLines": lines, "previous": str(previous).lower()}
+    def log(self, pod: str, container: str = "", *, lines: int = 50, previous: bool = False, limit: int = 0) -> str:
+        """The end of a container's log; with `limit`, its first bytes instead."""
+        query: dict[str, Any] = {"limitBytes": limit} if limit else {"tailLines": lines}
+        query |= {"previous": str(previous).lower()}
         query |= {"container": container} if container else {}
         path = self._path(self._discovery.kind("Pod"), pod, self.namespace, "log")
         return self._answer("GET", path, query, None, "application/json", f"log of Pod/{pod}").decode(

@@ -1,0 +1,1 @@
+"""Workflows of Argo: submitted for a stage, followed, and read."""
