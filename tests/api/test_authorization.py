@@ -35,6 +35,10 @@ SHIP = Subject(owner="ops", gate_teams=frozenset({"ops", "platform"}))
 PIPELINE = Subject(pipeline_owner="platform")
 WHY = {"reason": "a test"}
 
+FLOW = (
+    "{apiVersion: argoproj.io/v1alpha1, kind: Workflow, metadata: {name: a}, spec: {entrypoint: a, "
+    "templates: [{name: a, container: {image: b}}]}}"
+)
 DEEDS = {
     "approve": Deed(Action.APPROVE, SHIP, {"digest": "sha256:other"}),
     "reject": Deed(Action.REJECT, SHIP, {"digest": "sha256:other", **WHY}),
@@ -48,6 +52,16 @@ DEEDS = {
     "start": Deed(Action.START, RUN, {"ref": "main"}),
     "rollback": Deed(Action.ROLL_BACK, Subject(owner="ops"), {"release": "r1", **WHY}),
     "import-argo": Deed(Action.IMPORT_WORKFLOWS, Subject(), {"files": [{"name": "a.yaml", "text": "kind: Job"}]}),
+    "import-argo-pipeline": Deed(
+        Action.IMPORT_WORKFLOWS,
+        Subject(),
+        {
+            "files": [{"name": "a.yaml", "text": FLOW}],
+            "place": "ci",
+            "path": "a.yaml",
+            "owner": "dev",
+        },
+    ),
     "engine-test": Deed(Action.TEST_ENGINES, Subject(), {"kind": "docker", "name": "docker"}),
     "webhook-secret": Deed(Action.MANAGE_PIPELINE, PIPELINE),
     "pipeline": Deed(Action.MANAGE_PIPELINE, PIPELINE, {"name": "Other"}, method="patch"),
