@@ -40,3 +40,18 @@ def kitchen_networks() -> list[str]:
 
 def cart_cookie() -> str:
     return getattr(settings, "SHOP_CART_COOKIE", "shop_cart")
+
+
+def measure_url() -> str:
+    """The address of whoever collects measurements; empty for none, and then nothing is measured."""
+    return getattr(settings, "MEASURE_URL", "")
+
+
+def measure_token() -> str:
+    """What reports are believed by."""
+    return getattr(settings, "MEASURE_TOKEN", "")
+
+
+def measure_sample() -> float:
+    """The share of views, from 0 to 1, of which browsers report."""
+    return getattr(settings, "MEASURE_SAMPLE", 1.0)

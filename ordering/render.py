@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
 from ordering import conf
+from ordering.measure import agent as measure
 
 
 def shop_context() -> dict[str, Any]:
@@ -25,7 +26,9 @@ def render_shop(
     request: HttpRequest, template: str, context: dict[str, Any] | None = None, *, status: int = 200
 ) -> HttpResponse:
     """A page or fragment. It belongs to one visitor: shared caches must not keep it."""
-    body = render_to_string(template, {**shop_context(), **(context or {})}, request=request)
+    agent = measure.agent()
+    known = {**shop_context(), "shop_agent": agent.page(request) if agent else None}
+    body = render_to_string(template, {**known, **(context or {})}, request=request)
     response = HttpResponse(body, status=status)
     response["Cache-Control"] = "private, no-cache"
     patch_vary_headers(response, ["Cookie"])

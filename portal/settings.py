@@ -51,6 +51,9 @@ PORTAL_HOST = urlsplit(PUBLIC_URL).hostname or ""
 ENVIRONMENT_HOST = env.str(
     "BURGER_ENVIRONMENT_HOST", default={"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(PORTAL_HOST, "")
 )
+# Where the releases of the `local` target report what they measure: this portal, without a proxy in between.
+_reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(LISTEN, f"[{LISTEN}]" if ":" in LISTEN else LISTEN)  # noqa: S104
+COLLECTOR_URL = env.str("BURGER_COLLECTOR_URL", default=f"http://{_reached}:{PORT_BASE}").rstrip("/")
 
 
 def _secret_key() -> str:

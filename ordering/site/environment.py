@@ -136,6 +136,24 @@ def yes(name: str) -> bool:
     return value in ("1", "yes", "true", "on")
 
 
+def share(name: str, default: str) -> float:
+    found = text(name, default)
+    try:
+        value = float(found)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ImproperlyConfigured(f"{name} is {found!r}; expected a share from 0 to 1, such as 0.25.")
+    return value
+
+
+def collector(name: str) -> str:
+    url = text(name)
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise ImproperlyConfigured(f"{name} is {url!r}; expected an address such as https://portal.example.com.")
+    return url
+
+
 def static_files(name: str, default: Path) -> tuple[Path, bool]:
     """The folder of collected static files, and whether it holds the manifest that gives them hashed names.
 

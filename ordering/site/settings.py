@@ -21,6 +21,11 @@ SHOP_NOTICE = env.text("SHOP_NOTICE")
 SHOP_TIME_ZONE = TIME_ZONE = env.time_zone("SHOP_TIME_ZONE", "UTC")
 SHOP_KITCHEN_NETWORKS = env.networks("KITCHEN_ALLOWED", "127.0.0.0/8,::1/128")
 
+# Where measurements go, and by what they are believed; a rollout gives both. Without them nothing is measured.
+MEASURE_URL = env.collector("MEASURE_URL")
+MEASURE_TOKEN = env.text("MEASURE_TOKEN")
+MEASURE_SAMPLE = env.share("MEASURE_SAMPLE", "1")
+
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -29,6 +34,7 @@ INSTALLED_APPS = [
     "ordering",
 ]
 MIDDLEWARE = [
+    "ordering.measure.middleware.Measured",
     "ordering.site.middleware.HealthAndRelease",
     "django.middleware.security.SecurityMiddleware",
     "ordering.site.middleware.ContentSecurityPolicy",

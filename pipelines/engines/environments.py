@@ -147,7 +147,11 @@ def configure(home: Path, ports: Mapping[str, int], listen: str) -> None:
 
 
 def _hosts() -> dict[str, str]:
-    return {"portal": settings.PORTAL_HOST, "environments": settings.ENVIRONMENT_HOST}
+    return {
+        "portal": settings.PORTAL_HOST,
+        "environments": settings.ENVIRONMENT_HOST,
+        "collector": settings.COLLECTOR_URL,
+    }
 
 
 def stop(home: Path) -> bool:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import http.client
+import json
+import time
 
 import pytest
 
 from pipelines.executors.rollout.local.control import configure, ensure_keeper
+from pipelines.performance import tokens
 from tests.executors.rollout_helpers import installation, until
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
+COLLECTOR = "http://127.0.0.1:9"
 SESSION = "burger_session_8400=abc"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     with installation(tmp_path_factory.mktemp("hosts")) as made:
-        configure(made.home, None, None, {"portal": "127.0.0.1", "environments": "localhost"})
+        configure(made.home, None, None, {"portal": "127.0.0.1", "environments": "localhost", "collector": COLLECTOR})
         ensure_keeper(made.home, made.workplace.environment_ports)
         made.rolled(made.spec("first"))
         yield made
@@ -49,6 +53,14 @@ def test_everybody_else_is_served(place):
     assert ask(place, "/")[0] == 200, "a program, with the address it was given"
     measuring = {"User_Agent": CHROME, "X_Burger_Release": place.status()["release"]}
     assert ask(place, "/", **measuring)[0] == 200
+
+
+def test_a_replica_knows_where_to_report_and_may_for_its_own_release_only(place):
+    release = place.status()["release"]
+    told = json.loads(place.get("/environ", {"X-Burger-Release": release})[2])
+    assert told["MEASURE_URL"] == COLLECTOR
+    claims = tokens.read(tokens.key(place.home), told["MEASURE_TOKEN"], time.time())
+    assert (claims.environment, claims.release) == ("staging", release)
 
 
 def test_a_change_of_the_hosts_reaches_the_router(place):

@@ -110,8 +110,9 @@ def keeper(home: Path) -> dict[str, Any] | None:
 def configure(
     home: Path, ports: Mapping[str, int] | None, listen: str | None, hosts: Mapping[str, str] | None = None
 ) -> None:
-    """Tell the keeper that runs, or the next one. `hosts` is {"portal": HOST, "environments": HOST}: browsers that
-    come to an environment under the portal's host are sent to the other one, since cookies know no ports."""
+    """Tell the keeper that runs, or the next one. `hosts` is {"portal": HOST, "environments": HOST, "collector":
+    ADDRESS}: browsers that come to an environment under the portal's host are sent to the other one, since cookies know
+    no ports; replicas report what they measure to the collector."""
     before = read_json(settings_file(home)) or {}
     after = {
         "ports": {**before.get("ports", {}), **(ports or {})},

@@ -46,7 +46,7 @@ SLOW_START = 2.0
 @dataclass(slots=True)
 class EnvironmentKeeper:
     """`hosts` are the names under which customers reach the environment, for ALLOWED_HOSTS. `away` is for the
-    router, which see."""
+    router, which see. `collector` is where replicas report what they measure, "" for nowhere."""
 
     place: Place
     store: Store
@@ -56,6 +56,7 @@ class EnvironmentKeeper:
     watch: Callable[[int], None]
     hosts: str = "127.0.0.1,localhost"
     away: tuple[str, str] = ("", "")
+    collector: str = ""
     replicas: dict[str, Replica] = field(default_factory=dict)
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     outputs: Outputs = field(init=False)
@@ -230,6 +231,7 @@ class EnvironmentKeeper:
                 place=self.place,
                 config=self.config.values,
                 hosts=self.hosts,
+                collector=self.collector,
             )
             env[processes.MARK] = f"{self.mark}:{self._identity(replica)}"
             argv = command(service, replica, slug, self.place)

@@ -120,6 +120,7 @@ class Keeper:
         environment = self.environments.get(name) or self._meet(name)
         environment.hosts = self._hosts()
         environment.away = self._portal_and_own()
+        environment.collector = self.settings.get("hosts", {}).get("collector", "")
         try:
             return environment.tick(results)
         except Exception:

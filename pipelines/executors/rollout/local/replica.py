@@ -16,6 +16,7 @@ from pipelines.executors.rollout.local.config import Config
 from pipelines.executors.rollout.local.place import Place
 from pipelines.executors.rollout.local.processes import MARK
 from pipelines.executors.rollout.release import Release, Service
+from pipelines.performance import tokens
 
 State = Literal["starting", "ready", "unready", "backoff", "leaving", "stopping"]
 
@@ -28,7 +29,7 @@ _SHORTEST = 8
 # Variables that the target gives to every replica.
 _OWN = {
     "PATH", "LANG", "HOME", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED", "PYTHONPATH", "ALLOWED_HOSTS", "RELEASE",
-    "STATIC_URL", "DATA_DIR", "BURGER_ENVIRONMENT", "PORT", MARK,
+    "STATIC_URL", "DATA_DIR", "BURGER_ENVIRONMENT", "PORT", "MEASURE_URL", MARK,
 }  # fmt: skip
 
 
@@ -125,9 +126,11 @@ def environment(
     place: Place,
     config: Mapping[str, str],
     hosts: str,
+    collector: str = "",
 ) -> dict[str, str]:
     """All variables of a replica, from nothing: what the pipeline file says, over it the environment's
-    configuration, over it secrets, and last what the target knows. Raises SecretError."""
+    configuration, over it secrets, and last what the target knows. `collector` is the address that measurements go to,
+    "" for none. Raises SecretError."""
     own = {name: _fill(value, service, replica, slug, place) for name, value in service.env.items()}
     values = {name: secrets.resolve(place.home, service.team, ref) for name, ref in service.secrets.items()}
     return {
@@ -147,7 +150,16 @@ def environment(
         "DATA_DIR": str(place.data),
         "BURGER_ENVIRONMENT": place.name,
         "PORT": str(replica.port),
+        **_measuring(place, release, collector),
     }
+
+
+def _measuring(place: Place, release: Release, collector: str) -> dict[str, str]:
+    """Where a replica reports what it measures, and what says that it may."""
+    if not collector:
+        return {}
+    token = tokens.mint(tokens.key(place.home), place.name, release.name)
+    return {"MEASURE_URL": collector, "MEASURE_TOKEN": token}
 
 
 def hidden(variables: Mapping[str, str], service: Service | None, config: Config) -> list[str]:
