@@ -55,3 +55,17 @@ def measure_token() -> str:
 def measure_sample() -> float:
     """The share of views, from 0 to 1, of which browsers report."""
     return getattr(settings, "MEASURE_SAMPLE", 1.0)
+
+
+def languages() -> list[str]:
+    """The languages that the shop speaks; it is written in the one that Django's LANGUAGE_CODE names."""
+    return getattr(settings, "SHOP_LANGUAGES", ["en", "de"])
+
+
+def language_cookie() -> str:
+    return getattr(settings, "SHOP_LANGUAGE_COOKIE", "shop_language")
+
+
+def menu_max_age() -> float:
+    """Seconds for which a drawn menu is shown again. What it says may be that old; an order asks the database."""
+    return getattr(settings, "SHOP_MENU_MAX_AGE", 1.0)

@@ -27,10 +27,15 @@ def line_total(*, price: int, quantity: int) -> int:
     return price * quantity
 
 
+def digits(currency: str) -> int:
+    """How many digits of an amount stand after the decimal point."""
+    return _EXPONENTS.get(currency, 2)
+
+
 def display(amount: int, currency: str) -> str:
     """An amount in minor units as people read it in the active language: display(123456, "EUR") is
     "€1,234.56"."""
-    exponent = _EXPONENTS.get(currency, 2)
+    exponent = digits(currency)
     units, rest = divmod(abs(amount), 10**exponent)
     number = f"{units:,}".replace(",", get_format("THOUSAND_SEPARATOR"))
     if exponent:

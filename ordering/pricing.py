@@ -62,6 +62,11 @@ class Group:
         return self.minimum > 0
 
     @property
+    def fixed(self) -> bool:
+        """A part without an alternative: nobody has to be asked."""
+        return self.part and len(self.choices) == 1
+
+    @property
     def single(self) -> bool:
         return self.maximum == 1
 
@@ -193,6 +198,14 @@ def describe(dish: Dish, line: Line) -> str:
     return ", ".join(choice.name for _group, choice in chosen(dish, line))
 
 
+def allergens(dish: Dish, pairs: Iterable[Pair]) -> set[str]:
+    """What the dish with these choices holds."""
+    found = set(dish.allergens)
+    for pair in set(pairs) & dish.known.keys():
+        found.update(dish.known[pair][1].allergens)
+    return found
+
+
 def as_sold(dish: Dish, line: Line) -> list[dict[str, Any]]:
     """The choices as an order keeps them, names and prices of this moment: [{"group", "choice", "name", "shown",
     "price", "part", "station"}]. `name` is for the kitchen, `shown` in the customer's language; `part` marks parts of a
@@ -232,7 +245,7 @@ def takes_of(dishes: Mapping[str, Dish], lines: Iterable[Line]) -> dict[Counted,
 
 
 def _preset(group: Group) -> list[Choice]:
-    if group.part and len(group.choices) == 1:
+    if group.fixed:
         return list(group.choices)
     picked = [choice for choice in group.choices if choice.preselected and choice.in_stock]
     return picked[: group.maximum]

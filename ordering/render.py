@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
-from ordering import conf
+from ordering import conf, language
 from ordering.measure import agent as measure
 
 
@@ -19,6 +19,7 @@ def shop_context() -> dict[str, Any]:
         "shop_notice": conf.notice(),
         "shop_release": conf.release(),
         "shop_currency": conf.currency(),
+        "other_languages": language.others(),
     }
 
 
@@ -29,7 +30,10 @@ def render_shop(
     agent = measure.agent()
     known = {**shop_context(), "shop_agent": agent.page(request) if agent else None}
     body = render_to_string(template, {**known, **(context or {})}, request=request)
-    response = HttpResponse(body, status=status)
+    return for_one_visitor(HttpResponse(body, status=status))
+
+
+def for_one_visitor(response: HttpResponse) -> HttpResponse:
     response["Cache-Control"] = "private, no-cache"
     patch_vary_headers(response, ["Cookie"])
     return response

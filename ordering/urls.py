@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from ordering.views import api, cart, checkout, customer, kitchen, menu
+from ordering.views import api, cart, checkout, customer, item, kitchen, menu
 
 app_name = "ordering"
 
 urlpatterns = [
     path("", menu.menu, name="menu"),
+    path("menu/<slug:slug>/", item.item, name="item"),
     path("cart/", cart.cart, name="cart"),
     path("cart/change/", cart.change_cart, name="change-cart"),
     path("checkout/", checkout.checkout, name="checkout"),

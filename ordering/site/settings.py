@@ -38,8 +38,10 @@ MIDDLEWARE = [
     "ordering.site.middleware.HealthAndRelease",
     "django.middleware.security.SecurityMiddleware",
     "ordering.site.middleware.ContentSecurityPolicy",
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "ordering.language.ShopLanguage",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -83,6 +85,7 @@ STORAGES = {
 # apart.
 _suffix = salted_hmac("ordering.cookies", "", SECRET_KEY).hexdigest()[:8]
 SHOP_CART_COOKIE = f"shop_cart_{_suffix}"
+SHOP_LANGUAGE_COOKIE = f"shop_language_{_suffix}"
 SESSION_COOKIE_NAME = f"shop_session_{_suffix}"
 CSRF_COOKIE_NAME = f"shop_csrf_{_suffix}"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS

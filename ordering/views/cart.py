@@ -11,12 +11,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from ordering import cart as carts
-from ordering import selectors
+from ordering import pricing, selectors
 from ordering.cart import Cart
 from ordering.pricing import Dish, Line, parse_key
 from ordering.render import render_shop
 from ordering.views.menu import menu_page
-from ordering.views.shown import cart_context
+from ordering.views.shown import cart_context, settle
 from ordering.wishes import MAX_LINES, MAX_QUANTITY, is_slug, problems_of_lines
 
 
@@ -30,6 +30,7 @@ def change_cart(request: HttpRequest) -> HttpResponse:
     """Put one more into the cart (`add`: slug, with its preselected choices), or say how many (`set`: key:quantity).
     `from` is the page to return to."""
     basket = carts.load(request)
+    settle(basket)
     slug, problem = _change(basket, request.POST)
     if request.headers.get("X-Fragment"):
         context = {**cart_context(basket), "problem": problem}
@@ -66,6 +67,8 @@ def _change(basket: Cart, posted: QueryDict) -> tuple[str, str]:
         return line.slug, add(basket, dish, replace(line, choices=line.choices or dish.preset), 1)
     if not re.fullmatch("[0-9]{1,4}", number):
         return line.slug, _("The quantity is not a number; choose 0 to %(limit)d.") % {"limit": MAX_QUANTITY}
+    if basket.holds(line) == 0:
+        line = pricing.filled(dish, line)
     wanted, present = int(number), basket.holds(line)
     if wanted > present:
         return line.slug, add(basket, dish, line, wanted - present)

@@ -1,15 +1,54 @@
-"""The menu. Nothing here needs JavaScript."""
+"""The menu. Nothing here needs JavaScript.
+
+Its page is the same for all visitors of a language, but for its slots: it is drawn once a second at most, and what
+belongs to one visitor (the cart, the way back to their order, the form's token) is put in for each request.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
+from django.utils.cache import patch_vary_headers
+from django.utils.html import escape
+from django.utils.safestring import mark_safe
+from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from ordering import cart as carts
-from ordering import selectors
+from ordering import conf, filters, food, pricing, selectors
 from ordering.cart import Cart
-from ordering.render import render_shop
+from ordering.drawn import Drawn
+from ordering.filters import Filter
+from ordering.measure import agent as measure
+from ordering.models import Category, MenuItem
+from ordering.pricing import Dish
+from ordering.render import for_one_visitor, shop_context
+from ordering.splice import Page, Piece, piece, slot
 from ordering.views.shown import cart_context
+
+_pages: Drawn[Page] = Drawn(most=32)
+_empty: Drawn[Piece] = Drawn(most=8)
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An item as the menu shows it."""
+
+    item: MenuItem
+    dish: Dish
+    allergens: tuple[str, ...]
+
+    @property
+    def few(self) -> int | None:
+        """How many are left, where that is worth saying."""
+        left = self.item.stock
+        return left if left is not None and left <= 10 and self.dish.in_stock else None
 
 
 @require_safe
@@ -18,5 +57,64 @@ def menu(request: HttpRequest) -> HttpResponse:
 
 
 def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResponse:
-    context = {**cart_context(basket), "menu": selectors.menu(), "problem": problem}
-    return render_shop(request, "ordering/menu.html", context, status=409 if problem else 200)
+    wanted = filters.parse(request.GET.getlist("diet"), request.GET.getlist("without"))
+    agent = measure.agent()
+    told = agent.page(request) if agent else {}
+    page = _pages.get((get_language(), wanted), lambda: _draw(wanted, told), max_age=conf.menu_max_age())
+    filling = {
+        "token": piece(get_token(request), level=1),
+        "agent": piece(escape(told.get("token", "")), level=1),
+        "recent": _recent(basket),
+        "cart": _cart(basket, problem),
+    }
+    gzip = _GZIP.search(request.headers.get("Accept-Encoding", "")) is not None
+    response = HttpResponse(page.gzipped(filling) if gzip else page.plain(filling), status=409 if problem else 200)
+    if gzip:
+        response["Content-Encoding"] = "gzip"
+    patch_vary_headers(response, ["Accept-Encoding"])
+    return for_one_visitor(response)
+
+
+def _draw(wanted: Filter, told: dict[str, Any]) -> Page:
+    """The page with its slots open. It is drawn without a request, so that nothing of a visitor's can get into it."""
+    slots = {name: mark_safe(slot(name)) for name in ("token", "agent", "recent", "cart")}  # noqa: S308 no visitor's
+    context = {
+        **shop_context(),
+        "shop_agent": told and {**told, "token": slots["agent"]},
+        "menu": cards(wanted),
+        "wanted": wanted,
+        "diets": [(words, wanted.toggled(code).query, code in wanted.diets) for code, words in food.DIETS.items()],
+        "allergens": [(code, words, code in wanted.without) for code, words in food.ALLERGENS.items()],
+        "slots": slots,
+    }
+    return Page(render_to_string("ordering/menu.html", context))
+
+
+def cards(wanted: Filter) -> list[tuple[Category, list[Card]]]:
+    """The menu by category, those dishes that the filter keeps; a category that keeps none is left out."""
+    dishes = selectors.dishes()
+    shown = []
+    for category, items in selectors.menu():
+        found = [_card(item, dishes[item.slug]) for item in items if item.slug in dishes]
+        if kept := [card for card in found if wanted.keeps(card.item.diets, card.allergens)]:
+            shown.append((category, kept))
+    return shown
+
+
+def _card(item: MenuItem, dish: Dish) -> Card:
+    return Card(item, dish, tuple(code for code in food.ALLERGENS if code in pricing.allergens(dish, dish.preset)))
+
+
+def _recent(basket: Cart) -> Piece:
+    if not basket.recent:
+        return _empty.get(("recent",), lambda: piece(""), max_age=3600)
+    return piece(render_to_string("ordering/_recent.html", {"recent": basket.recent[0]}))
+
+
+def _cart(basket: Cart, problem: str) -> Piece:
+    def draw() -> Piece:
+        return piece(render_to_string("ordering/_cart.html", {**cart_context(basket), "problem": problem}))
+
+    if basket.quantities or problem:
+        return draw()
+    return _empty.get(("cart", get_language()), draw, max_age=conf.menu_max_age())

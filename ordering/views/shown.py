@@ -8,7 +8,7 @@ from typing import Any
 from ordering import pricing, selectors
 from ordering.cart import Cart
 from ordering.pricing import Dish, Line
-from ordering.wishes import MAX_QUANTITY, Problem, problems_of_lines, total_of
+from ordering.wishes import MAX_QUANTITY, Problem, completed, problems_of_lines, total_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class CartLine:
         return pricing.describe(self.dish, self.line)
 
     @property
+    def choosable(self) -> bool:
+        """Whether anything about it can be chosen otherwise."""
+        return any(not group.fixed for group in self.dish.groups)
+
+    @property
     def total(self) -> int:
         return pricing.unit_price(self.dish, self.line) * self.line.quantity
 
@@ -49,15 +54,22 @@ class CartLine:
         return self.quantity >= min([MAX_QUANTITY, *left])
 
 
-def cart_context(cart: Cart) -> dict[str, Any]:
-    """What every template needs that shows the cart. No query for an empty cart.
+def settle(cart: Cart) -> tuple[dict[str, Dish], int]:
+    """Bring the cart up to today's menu; returns its dishes and how many lines were lost. No query for an empty cart.
 
-    What has left the menu altogether is dropped from the cart here: nobody could name it any more.
+    What has left the menu altogether is dropped: nobody could name it any more. Lines that say nothing about what has
+    to be chosen by now take what is preselected.
     """
     dishes = selectors.dishes(line.slug for line in cart.lines) if cart.quantities else {}
-    gone = [line for line in cart.lines if line.slug not in dishes]
-    for line in gone:
-        cart.set(line, 0)
+    known = [line for line in cart.lines if line.slug in dishes]
+    lost = len(cart.lines) - len(known)
+    cart.quantities = {line.key: line.quantity for line in completed(known, dishes)}
+    return dishes, lost
+
+
+def cart_context(cart: Cart) -> dict[str, Any]:
+    """What every template needs that shows the cart."""
+    dishes, lost = settle(cart)
     problems = problems_of_lines(cart.lines, dishes) if cart.quantities else []
     lines = [
         CartLine(line, dishes[line.slug], tuple(problem for problem in problems if problem.line == line.key))
@@ -68,5 +80,5 @@ def cart_context(cart: Cart) -> dict[str, Any]:
         "cart_lines": lines,
         "cart_total": total_of(cart.lines, dishes),
         "cart_problems": problems,
-        "cart_lost": len(gone),
+        "cart_lost": lost,
     }

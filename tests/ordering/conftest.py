@@ -20,6 +20,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: drives a real browser")
 
 
+@pytest.fixture(autouse=True)
+def fresh_pages(settings: Any) -> None:
+    """What a test changes is on the menu at once."""
+    settings.SHOP_MENU_MAX_AGE = 0
+
+
 @pytest.fixture
 def menu(db: None) -> dict[str, Any]:
     """The first menu by slug; of the brownie there are five."""

@@ -1,9 +1,11 @@
 from typing import Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
 from ordering.first_menu import add_first_menu
+from ordering.menu_choices import add_choices
 from ordering.models import Category, MenuItem
 
 
@@ -12,5 +14,8 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *_args: Any, **_options: Any) -> None:
-        added = add_first_menu(categories=Category.objects, items=MenuItem.objects)
-        self.stdout.write(f"{added} items added; the menu has {MenuItem.objects.count()}.")
+        before = MenuItem.objects.count()
+        add_first_menu(categories=Category.objects, items=MenuItem.objects)
+        add_choices(lambda name: apps.get_model("ordering", name).objects)
+        total = MenuItem.objects.count()
+        self.stdout.write(f"{total - before} items added; the menu has {total}.")

@@ -41,6 +41,25 @@
     addEventListener("pageshow", (event) => event.persisted && location.reload());
   }
 
+  // The price of what is chosen, as the server will say it: its own words with another number in them.
+  const choices = document.querySelector("form.choices");
+  const total = choices?.querySelector("[data-total]");
+  if (total) {
+    const language = document.documentElement.lang;
+    const money = new Intl.NumberFormat(language, {
+      style: "currency", currency: choices.dataset.currency,
+      minimumFractionDigits: Number(choices.dataset.digits), maximumFractionDigits: Number(choices.dataset.digits),
+    });
+    const update = () => {
+      let one = Number(choices.dataset.price);
+      for (const taken of choices.querySelectorAll("input[data-price]:checked")) one += Number(taken.dataset.price);
+      const quantity = Math.max(1, Number(choices.elements.quantity.value) || 1);
+      total.textContent = money.format((one * quantity) / 10 ** Number(choices.dataset.digits));
+    };
+    choices.addEventListener("input", update);
+    addEventListener("pageshow", update);
+  }
+
   document.querySelector(".problems")?.focus();
 
   for (const once of document.querySelectorAll("form[data-once]")) {
