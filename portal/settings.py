@@ -251,6 +251,13 @@ if KEEP_RUNS < 0:
 
 # Days for which measurements are kept, a day's in one row for each series; 0 keeps them for ever.
 KEEP_MEASUREMENTS = _number("BURGER_KEEP_MEASUREMENTS", default=400)
+# Seconds between two looks at every environment's pages, 0 for none; which pages; and the browser to look with, found
+# by its usual names where none is given.
+PROBE_EVERY = _number("BURGER_PROBE_EVERY", default=300)
+PROBE_PATHS = env.list("BURGER_PROBE_PATHS", default=["/"])
+CHROMIUM = env.str("BURGER_CHROMIUM", default="")
+if wrong := [path for path in PROBE_PATHS if not path.startswith("/") or set(path) & set(" ?#")]:
+    raise ImproperlyConfigured(f"BURGER_PROBE_PATHS holds {wrong[0]!r}; expected paths such as /,/menu.")
 
 LOGGING = {
     "version": 1,

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from django.db.models import Max, Min, QuerySet, Sum
 
+from pipelines.models import Beat
 from pipelines.performance.models import Measurement
 from pipelines.performance.sketch import Sketch
 
@@ -126,6 +127,13 @@ def dropped(since: datetime, until: datetime) -> dict[str, int]:
     rows = _rows("", since, until).filter(metric__startswith="dropped.")
     found = rows.order_by().values_list("metric").annotate(Sum("count"))
     return {metric.removeprefix("dropped."): count for metric, count in found}
+
+
+def probing() -> Mapping[str, Any]:
+    """How probes went the last time: {"at", "browser", "problem", "views"}; "problem" says why no browser was used, ""
+    if one was. Empty before the first."""
+    beat = Beat.objects.filter(name="probe").first()
+    return {"at": beat.at, **beat.data} if beat and beat.data else {}
 
 
 def _rows(environment: str, since: datetime, until: datetime, **only: str | None) -> QuerySet[Measurement]:

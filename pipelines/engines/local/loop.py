@@ -18,7 +18,7 @@ from pipelines import triggers
 from pipelines.engines import environments
 from pipelines.performance import rollup
 
-from . import sweep, trim
+from . import probes, sweep, trim
 from .identity import workers_file
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Loop:
         self._last_good_round = self._trust_silence_after = 0.0
         self._trims = trim.Turns()
         self._folds = rollup.Turns()
+        self._probes = probes.Turns()
         self._retiring: threading.Thread | None = None
         self._retire_after = time.monotonic() + RETIRE
 
@@ -54,6 +55,7 @@ class Loop:
             triggers.schedule(now)
             self._trims.take(now)
             self._folds.take(now)
+            self._probes.take(now)
             self._retire()
             if time.monotonic() > self._judge_after and sweep.is_stalled():
                 self._judge_after = time.monotonic() + AFTER_A_RESTART
