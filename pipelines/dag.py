@@ -127,6 +127,19 @@ def decide(snapshot: Snapshot) -> list[Decision]:
     return decisions
 
 
+def let_go(snapshot: Snapshot) -> list[Decision]:
+    """As `decide`, for a run whose order is somebody else's: what has been approved goes on, and that is all."""
+    if snapshot.stopping:
+        return []
+    return [
+        Decision(position, Do.QUEUE)
+        for position, node in enumerate(snapshot.graph.nodes)
+        if node.gated
+        and snapshot.approved[position]
+        and (snapshot.states[position], snapshot.reasons[position]) == (State.WAITING, Reason.APPROVAL)
+    ]
+
+
 def _before_the_barrier(snapshot: Snapshot, states: list[str]) -> list[Decision]:
     """Nothing of the run may happen until its first stage has succeeded, not even its exit stages; nor afterwards,
     if that has ended otherwise."""

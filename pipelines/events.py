@@ -77,7 +77,16 @@ class ArtifactMade:
     size: int
 
 
-Payload = RunChanged | StageChanged | LogWritten | ProgressMade | PlanMade | Decided | ArtifactMade
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something that nobody of the portal did, and that people have to know of."""
+
+    kind: ClassVar[str] = "notice"
+    what: str
+    text: str
+
+
+Payload = Noticed | RunChanged | StageChanged | LogWritten | ProgressMade | PlanMade | Decided | ArtifactMade
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,42 @@ class Attempt(models.Model):
         return self.key
 
 
+class AdoptedWorkflow(models.Model):
+    """The Workflow of Argo that a run shows as it is: submitted by the portal (`ours`) or by somebody with other tools.
+
+    `place` names where it runs in connections.yaml. `manifest` is what is submitted, `diff` what gates changed in it.
+    It is `governed` once its gates are the portal's; until then it is only watched. `told` are the nodes whose output
+    is in the log.
+    """
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="adopted")
+    place = models.CharField(max_length=63)
+    cluster = models.CharField(max_length=63)
+    namespace = models.CharField(max_length=63)
+    name = models.CharField(max_length=253)
+    uid = models.CharField(max_length=40, blank=True)
+    manifest = models.JSONField(default=dict)
+    diff = models.TextField(blank=True)
+    ours = models.BooleanField(default=True)
+    governed = models.BooleanField(default=True)
+    adoptable = models.BooleanField(default=False)
+    open = models.BooleanField(default=True)
+    told = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(fields=["open", "id"], name="adopted_open"),
+            models.Index(fields=["uid"], name="adopted_uid"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["cluster", "uid"], condition=~Q(uid=""), name="one_run_per_workflow")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Approval(models.Model):
     """What one person said about one plan. It counts for one team, and only while the plan has that digest."""
 

@@ -79,6 +79,8 @@ class RunState(StrEnum):
     REJECTED = "rejected"
 
 
+# The engine of runs that show a Workflow of Argo as it is: what runs when is decided there.
+MIRRORED = "workflow"
 RUN_ENDED = frozenset(RunState) - {RunState.RUNNING, RunState.WAITING}
 
 

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pipelines.engines.argo import cluster
+from pipelines.engines.argo import cluster, submitting
 from pipelines.engines.argo.chosen import AdoptError
 from pipelines.engines.argo.convert import Wish, convert_files
 from pipelines.engines.argo.importing import MAX_ONLINE, import_files
@@ -161,3 +161,58 @@ class ArgoView(APIView):
         _judge(request)
         found = import_files(_sources(asked), elsewhere=_elsewhere(asked), owners=_owners(asked), teams=_teams())
         return Response(found.plain())
+
+
+class SubmitWorkflow(ImportArgo):
+    owners = s.CharField(max_length=MAX_ONLINE, trim_whitespace=False)
+    place = s.CharField(max_length=63, help_text="Where it runs: a workflow place of connections.yaml.")
+    workflow = s.CharField(max_length=300, required=False, default="", allow_blank=True)
+    dry_run = s.BooleanField(required=False, default=False, help_text="Only say what would be submitted.")
+
+
+class SubmittedStage(shapes.Shape):
+    name = s.CharField()
+    kind = s.CharField()
+    owner = s.CharField()
+    gate = s.DictField(child=s.IntegerField(), allow_null=True, help_text="Team to number of people.")
+
+
+class Submitted(shapes.Shape):
+    run = s.CharField(allow_null=True, help_text="PIPELINE/NUMBER; null after a dry run.")
+    title = s.CharField()
+    diff = s.CharField(help_text="What gates change in it, a unified diff.")
+    notes = s.ListField(child=s.CharField())
+    stages = SubmittedStage(many=True)
+
+
+class SubmitView(APIView):
+    @described("Submit a workflow of Argo with its gates, as a run", Submitted, body=SubmitWorkflow)
+    def post(self, request: Request, pipeline: str) -> Response:
+        user, _ = find.person(request)
+        row = find.pipeline(pipeline)
+        submitting.may_submit(row, user)
+        asked = SubmitWorkflow.of(request)
+        order = submitting.Order(
+            _sources(asked), Source("owners.yaml", asked["owners"].encode()), asked["place"], asked["workflow"]
+        )
+        try:
+            found, _ = submitting.prepare(order)
+            run = None if asked["dry_run"] else submitting.submit(pipeline=row, user=user, order=order)
+        except AdoptError as error:
+            raise ValidationError({"files": [str(error), *filter(None, [error.report])]}) from error
+        stages = [
+            {
+                "name": one.name, "kind": one.kind, "owner": one.owner,
+                "gate": {team.team: team.quorum for team in one.gate.teams} if one.gate else None,
+            }
+            for one in found.stages
+        ]  # fmt: skip
+        return Response(
+            {
+                "run": f"{row.slug}/{run.number}" if run else None,
+                "title": found.title,
+                "diff": found.woven.diff,
+                "notes": list(found.woven.notes),
+                "stages": stages,
+            }
+        )

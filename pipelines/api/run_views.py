@@ -113,6 +113,13 @@ class RetryFailedView(RunAction):
         return self.answer(request, pipeline, number)
 
 
+class AdoptView(RunAction):
+    @described("Make the gates of a watched Workflow the portal's", shapes.RunDetail, body=bodies.Reason)
+    def post(self, request: Request, pipeline: str, number: int) -> Response:
+        runs.adopt(**self.take(request, pipeline, number, bodies.Reason))
+        return self.answer(request, pipeline, number)
+
+
 class RerunView(RunAction):
     @described("Run the same commit again, as a new run", shapes.Delivery, body=bodies.Empty, status=202)
     def post(self, request: Request, pipeline: str, number: int) -> Response:

@@ -5,6 +5,7 @@
         cluster: main
         namespace: shop-ci
         teams: {dev: [dev-builds], ops: [deployer]}
+        owners: library-owners.yaml
         watch:
           - {labels: "app=shop", pipeline: shop, owner: ops, owners: shop-owners.yaml, adoptable: true}
 
@@ -45,13 +46,15 @@ class Watch:
 @dataclass(frozen=True, slots=True)
 class WorkflowPlace:
     """`teams` are those whose tasks may run here, each with the service accounts that its tasks may use; the first is
-    what they get where the Workflow names none."""
+    what they get where the Workflow names none. `owners` is an ownership file that holds for every Workflow that is
+    submitted here, whatever its own says: one entry owns a template that many use."""
 
     name: str
     cluster: Cluster
     namespace: str
     teams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     watch: tuple[Watch, ...] = ()
+    owners: Path | None = None
 
     @property
     def title(self) -> str:
@@ -70,7 +73,7 @@ class PlaceReader:
 
     def read(self, name: str, value: Any) -> WorkflowPlace:
         at = f"workflows.{name}"
-        data = self.checked(value, at, {"cluster", "namespace", "teams", "watch"})
+        data = self.checked(value, at, {"cluster", "namespace", "teams", "watch", "owners"})
         cluster, namespace = data.get("cluster"), data.get("namespace")
         if not isinstance(cluster, str) or cluster not in self.clusters:
             known = ", ".join(self.clusters) or "(none)"
@@ -81,7 +84,13 @@ class PlaceReader:
         if not isinstance(watch, list):
             raise self.wrong(f"{at}.watch", watch, "a list of {labels, pipeline, owner}")
         watches = tuple(self._watch(f"{at}.watch[{number}]", one) for number, one in enumerate(watch))
-        return WorkflowPlace(name, self.clusters[cluster], namespace, self._teams(at, data.get("teams")), watches)
+        teams, owners = self._teams(at, data.get("teams")), self._file(at, data.get("owners"))
+        return WorkflowPlace(name, self.clusters[cluster], namespace, teams, watches, owners)
+
+    def _file(self, at: str, value: Any) -> Path | None:
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(f"{at}.owners", value, "the path of an ownership file")
+        return self.folder / Path(value).expanduser() if value else None
 
     def _teams(self, at: str, value: Any) -> dict[str, tuple[str, ...]]:
         if isinstance(value, list):
@@ -103,10 +112,8 @@ class PlaceReader:
         for key in ("pipeline", "owner"):
             if not _SLUG.fullmatch(data[key]):
                 raise self.wrong(f"{at}.{key}", data[key], "the short name of one")
-        owners, adoptable = data.get("owners"), data.get("adoptable", False)
-        if owners is not None and not isinstance(owners, str):
-            raise self.wrong(f"{at}.owners", owners, "the path of an ownership file")
+        adoptable = data.get("adoptable", False)
         if not isinstance(adoptable, bool):
             raise self.wrong(f"{at}.adoptable", adoptable, "true or false")
-        file = self.folder / Path(owners).expanduser() if owners else None
+        file = self._file(at, data.get("owners"))
         return Watch(data["labels"].strip(), data["pipeline"], data["owner"], file, adoptable)

@@ -19,12 +19,13 @@ from .actions import (
 from .advance import advance
 from .errors import Conflict, NotAllowed, StaleResult
 from .gates import approve, reject
+from .mirrored import adopt
 from .push import Push, receive
 from .record import lost, outcome, planned, produced, progressed, wrote
 from .start import start
 
 __all__ = [
-    "Conflict", "NotAllowed", "Push", "StaleResult", "advance", "approve", "cancel", "lost", "outcome",
+    "Conflict", "NotAllowed", "Push", "StaleResult", "adopt", "advance", "approve", "cancel", "lost", "outcome",
     "override_freeze", "planned", "produced", "progressed", "receive", "reject", "request", "rerun", "retry",
     "retry_failed", "roll_back", "skip", "start", "steer", "terminate", "wrote",
 ]  # fmt: skip

@@ -15,12 +15,12 @@ from .. import events
 from ..definition.model import StageDef
 from ..models import Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
 from ..snapshots import graph_of
-from ..states import ENDED, RUN_ENDED, Reason, State
+from ..states import ENDED, MIRRORED, RUN_ENDED, Reason, State
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
-from .questions import asked_teams, is_paused, trimmed, why_not_skipped
+from .questions import asked_teams, is_paused, only_watched, ordered_elsewhere, trimmed, why_not_skipped
 from .record import void_approvals
 from .start import start_built
 
@@ -142,6 +142,8 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
 
 def _why_not_again(stage: Stage) -> str:
     """Why a stage that has ended must not be done again in this run, "" if it may be."""
+    if elsewhere := ordered_elsewhere(stage.run):
+        return elsewhere
     if stage.run.stopping == "terminate":
         return "This run was terminated. Run its commit again as a new run."
     if stage.state == State.SUCCEEDED and (begun := _begun_behind(stage)):
@@ -183,6 +185,8 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
         stages = list(Stage.objects.filter(run=run, state__in=bad, on_exit=False).order_by("position"))
         for stage in stages:
             stage.run = locked
+    if elsewhere := ordered_elsewhere(locked):
+        raise Conflict(elsewhere)
     if not stages:
         raise Conflict("Nothing in this run has failed.")
     if locked.stopping == "terminate":
@@ -306,6 +310,8 @@ def _stop_run(run: int, user: User, action: Action, how: str, reason: str) -> Ru
         locked = lock(run)
         if locked.state in RUN_ENDED:
             raise Conflict(f"This run has ended already: it is {locked.state}.")
+        if watched := only_watched(locked):
+            raise Conflict(watched)
         if locked.stopping == how or locked.stopping == "terminate":
             raise Conflict("This run is being stopped already.")
         locked.stopping = how
@@ -325,6 +331,8 @@ def rerun(*, run: int, user: User) -> Delivery:
     """Run the same commit again, as a new run with the same parameters."""
     _judge_run(user, Action.START, run)
     old = Run.objects.select_related("pipeline").get(pk=run)
+    if old.engine == MIRRORED:
+        raise Conflict("This run shows a Workflow of Argo; submit that again from the page Import.")
     if old.trigger == "rollback":
         raise Conflict("A roll back is not run again; roll back to a release from its environment's page.")
     push = Push(

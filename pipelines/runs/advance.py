@@ -12,7 +12,7 @@ from django.db.models import F, Q
 
 from .. import dag, events, snapshots
 from ..models import Environment, Run, Stage
-from ..states import ENDED, RUN_ENDED, Reason, State
+from ..states import ENDED, MIRRORED, RUN_ENDED, Reason, State
 from .changes import Changes
 
 
@@ -62,7 +62,7 @@ def take_on(run: Run, changes: Changes, rows: list[snapshots.Row] | None = None)
     """Add to `changes`, not saved yet, what follows from them; returns the run as it is then. `rows` are the run's
     stages where they are known."""
     loaded = snapshots.load(run, changes.now, changes.show, rows)
-    for decision in dag.decide(loaded.snapshot):
+    for decision in (dag.let_go if run.engine == MIRRORED else dag.decide)(loaded.snapshot):
         _APPLY[decision.do](loaded, changes, decision)
     _release_locks(loaded)
     _set_run_state(loaded, changes)
@@ -242,6 +242,6 @@ def wake_next(pipeline: int, environment: str) -> None:
 def _set_run_state(loaded: snapshots.Loaded, changes: Changes) -> None:
     run = loaded.run
     state = dag.run_state(loaded.graph, [row.state for row in loaded.rows], run.stopping)
-    if state == run.state:
-        return
+    if state == run.state or (run.engine == MIRRORED and (state in RUN_ENDED or run.state in RUN_ENDED)):
+        return  # it ends as its Workflow does
     changes.move_run(state, ended_at=changes.now if state in RUN_ENDED else None)

@@ -13,7 +13,7 @@ from ..votes import approvals_by_team, votes_on
 from .actions import judge_stage, resume, stage_locked, stop_begun, wrote
 from .advance import advance_locked
 from .errors import Conflict
-from .questions import asked_digest, asked_teams, is_paused
+from .questions import asked_digest, asked_teams, is_paused, only_watched
 
 
 def approve(*, stage: int, user: User, digest: str, reason: str = "", team: str = "") -> Stage:
@@ -58,6 +58,8 @@ def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") 
 
 
 def _expect_question(stage: Stage, digest: str) -> None:
+    if watched := only_watched(stage.run):
+        raise Conflict(watched)
     if stage.state != State.WAITING or stage.reason_code != Reason.APPROVAL:
         raise Conflict(f"Stage {stage.name} is {stage.state}; it does not wait for an approval.")
     if stage.run.stopping == "terminate" or (stage.run.stopping and not stage.on_exit):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Run, Stage
-from ..states import ENDED, State
+from ..states import ENDED, MIRRORED, State
 
 
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +46,25 @@ def trimmed(run: Run) -> str:
     )
 
 
+def ordered_elsewhere(run: Run) -> str:
+    """Why single stages of this run cannot be done again or skipped, "" if they can."""
+    if run.engine != MIRRORED:
+        return ""
+    return "Argo runs this Workflow as a whole: approve its gates, or cancel it and submit it again."
+
+
+def only_watched(run: Run) -> str:
+    """Why nothing may be decided about a Workflow that somebody submitted with other tools, "" if it may be."""
+    if run.engine != MIRRORED or run.adopted.governed:
+        return ""
+    how = "adopt it first" if run.adopted.adoptable else "connections.yaml does not let anybody adopt it"
+    return f"This run only shows what somebody submitted with other tools; {how}."
+
+
 def why_not_skipped(stage: Stage) -> str:
     """Why this stage cannot be skipped as it stands, as a sentence; "" if it can be, by whoever may."""
+    if elsewhere := ordered_elsewhere(stage.run):
+        return elsewhere
     if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
         return "A gate is approved or rejected by the teams that it asks; it cannot be skipped."
     if stage.state in (State.FAILED, State.ERROR) or is_paused(stage):

@@ -37,7 +37,7 @@ def start(*, pipeline: Pipeline, push: Push, text: bytes | None, problem: str = 
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
         result = None if text is None else parse(text, teams=set(Team.objects.values_list("slug", flat=True)))
-        run = _new_run(pipeline, push)
+        run = new_run(pipeline, push)
         if result is None or result.definition is None:
             if result is not None and text is not None:
                 shown = text.decode(errors="replace")
@@ -50,12 +50,13 @@ def start_built(*, pipeline: Pipeline, push: Push, stages: tuple[StageDef, ...])
     """Begin a run that no pipeline file describes: a roll back."""
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
-        run = _new_run(pipeline, push)
+        run = new_run(pipeline, push)
         _go(run, push, stages)
         return run
 
 
-def _new_run(pipeline: Pipeline, push: Push) -> Run:
+def new_run(pipeline: Pipeline, push: Push) -> Run:
+    """The row of a run, with the next number of its locked pipeline."""
     Pipeline.objects.filter(pk=pipeline.pk).update(last_number=F("last_number") + 1)
     pipeline.refresh_from_db(fields=["last_number"])
     return Run.objects.create(

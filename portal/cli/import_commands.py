@@ -45,10 +45,12 @@ def argo(
     ] = "",
     namespace: Annotated[str, typer.Option(help="Their namespace, where the workflow says none.")] = "default",
     to: Annotated[str, typer.Option(help="`pipeline`: print the workflow as a pipeline file instead.")] = "",
-    place: Annotated[str, typer.Option(help="With --to: where its stages run, a workflow place.")] = "argo",
+    submit: Annotated[str, typer.Option(help="Submit it as a run of this pipeline; with --owners and --place.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="With --submit: only show what would be submitted.")] = False,
+    place: Annotated[str, typer.Option(help="With --to, --submit: where it runs, a workflow place.")] = "argo",
     path: Annotated[str, typer.Option(help="With --to: the workflow's file in the repository.")] = "",
     owner: Annotated[str, typer.Option(help="With --to: the team of what --owners gives to nobody.")] = "",
-    workflow: Annotated[str, typer.Option(help="With --to: which workflow, where there are several.")] = "",
+    workflow: Annotated[str, typer.Option(help="With --to, --submit: which workflow, where there are several.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the whole graph of workflows of Argo before they run, and report all problems. Needs a portal only for
@@ -62,6 +64,12 @@ def argo(
     known = {team.strip() for team in teams.split(",") if team.strip()} if teams else None
     body = {"files": [_sent(source) for source in sources], "cluster": cluster, "namespace": namespace}
     body |= {"owners": _sent(rules)["text"]} if rules else {}
+    if submit:
+        if rules is None:
+            raise CommandError("--submit needs --owners: whose its tasks are, and who is asked.")
+        order = {"place": place, "workflow": workflow, "dry_run": dry_run}
+        _print_submitted(config(context).client().post(f"pipelines/{submit}/workflows", body | order), as_json=as_json)
+        return
     if to:
         wanted = {"place": place, "path": path or sources[0].name, "owner": owner, "workflow": workflow}
         if cluster:
@@ -107,6 +115,25 @@ def _print_pipeline(converted: dict[str, Any], *, as_json: bool) -> None:
     sys.stdout.write(converted["pipeline"])
     for one in converted["lost"]:
         print(one, file=sys.stderr)
+
+
+def _print_submitted(answer: dict[str, Any], *, as_json: bool) -> None:
+    from .show import printable, table
+
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    rows = [
+        (one["name"], one["kind"], one["owner"], ", ".join(f"{n} of {team}" for team, n in (one["gate"] or {}).items()))
+        for one in answer["stages"]
+    ]
+    console().print(table(("stage", "kind", "team", "asks"), rows))
+    for note in answer["notes"]:
+        print(printable(note))
+    if answer["diff"]:
+        print("Gates change what is submitted:")
+        print(printable(answer["diff"]))
+    print(f"Run {answer['run']}" if answer["run"] else "Nothing was submitted.")
 
 
 def _sources(name: str) -> Iterator[Source]:

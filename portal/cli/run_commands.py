@@ -17,7 +17,7 @@ START_TIME = 30.0  # seconds that a worker may take to fetch a commit
 def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
         "runs": runs, "run": run, "show": show_run, "follow": follow_run, "cancel": cancel, "terminate": terminate,
-        "rerun": rerun, "retry-failed": retry_failed,
+        "rerun": rerun, "retry-failed": retry_failed, "adopt": adopt,
     }  # fmt: skip
     for name, command in commands.items():
         app.command(name)(command)
@@ -120,6 +120,11 @@ def terminate(context: typer.Context, run: RunName, reason: NeededReason) -> Non
 def retry_failed(context: typer.Context, run: RunName, reason: OptionalReason = "") -> None:
     """Do again what failed, in the same run; what succeeded stays."""
     _act(context, run, "retry-failed", {"reason": reason})
+
+
+def adopt(context: typer.Context, run: RunName, reason: OptionalReason = "") -> None:
+    """Make the gates of a Workflow that was submitted with other tools the portal's."""
+    _act(context, run, "adopt", {"reason": reason})
 
 
 def rerun(

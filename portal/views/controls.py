@@ -9,7 +9,7 @@ from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
 from pipelines.runs.actions import requested_by, stage_subject
 from pipelines.runs.questions import is_paused, why_not_skipped
-from pipelines.states import RUN_ENDED, Reason, State
+from pipelines.states import MIRRORED, RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
 
@@ -99,7 +99,7 @@ def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
     lost = stage.state == State.UNKNOWN and stage.reason_code == "person"
     if stage.kind == "rollout" and (is_paused(stage) or (stage.state == State.RUNNING and stage.reason_code != "plan")):
         _steer(controls, can(actor, Action.STEER, subject))
-    if (may_be_retried(stage.state) and not stage.run.trimmed_at) or lost:
+    if ((may_be_retried(stage.state) and not stage.run.trimmed_at) or lost) and stage.run.engine != MIRRORED:
         hint = "It was looked at, and may be done once more." if lost else ""
         controls.add(
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")
@@ -139,6 +139,8 @@ def run_controls(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: U
     controls = Controls()
     mine = requested_by(run, user)
     subject = Subject(pipeline_owner=run.pipeline.owner, teams=owners, requested_by_actor=mine)
+    if run.engine == MIRRORED:
+        return _of_a_workflow(controls, run, subject, actor)
     if run.state not in RUN_ENDED:
         _stop(controls, run, subject, actor)
         return controls
@@ -151,6 +153,19 @@ def run_controls(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: U
     if run.trigger != "rollback":
         hint = "A new run of the same commit, with the same parameters."
         controls.add(can(actor, Action.START, subject), "run it again", Control("rerun", "Run again", hint=hint))
+    return controls
+
+
+def _of_a_workflow(controls: Controls, run: Run, subject: Subject, actor: Actor) -> Controls:
+    """Argo runs it as a whole, so it is stopped as a whole; one that others submitted has to be adopted before."""
+    if run.state in RUN_ENDED:
+        return controls
+    if run.adopted.governed:
+        _stop(controls, run, subject, actor)
+    elif run.adopted.adoptable:
+        hint = "Its gates are then opened here, by the teams that own them."
+        adopt = Control("adopt", "Adopt this Workflow", hint=hint, tone="primary")
+        controls.add(can(actor, Action.CANCEL, subject), "adopt it", adopt)
     return controls
 
 

@@ -9,23 +9,26 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from pipelines import runs, selectors
 from pipelines.definition.model import Gate
-from pipelines.engines.argo import cluster
+from pipelines.engines.argo import cluster, submitting
+from pipelines.engines.argo.chosen import AdoptError
 from pipelines.engines.argo.importing import MAX_ONLINE, Imported, import_files
 from pipelines.engines.argo.model import Graph, Task
 from pipelines.engines.argo.ownership import Assigned
 from pipelines.engines.argo.picture import marks, picture
 from pipelines.engines.argo.reading import Source
 from pipelines.graph import COLUMNS
+from pipelines.models import Pipeline
 from teams.models import Team
 from teams.policy import Action, can
 
-from .base import TeamRequest, teammate
+from .base import TeamRequest, run_address, teammate
 
 DRAWN_FOR = 8.0  # seconds after which further workflows are listed without a picture
 MOST_ROWS = 1000  # of all tables
@@ -97,8 +100,25 @@ def argo(request: TeamRequest) -> HttpResponse:
             return _show(request, problem=str(error))
     text = request.POST.get("owners", "")
     owners = Source(OWNERS, text.encode()) if text.strip() else None
+    if request.POST.get("submit") and owners is not None:
+        return _submit(request, sources, owners)
     teams = set(Team.objects.values_list("slug", flat=True))
     return _show(request, import_files(sources, elsewhere=elsewhere, owners=owners, teams=teams))
+
+
+def _submit(request: TeamRequest, sources: list[Source], owners: Source) -> HttpResponse:
+    """Begin a run of it, and show that."""
+    pipeline = Pipeline.objects.filter(slug=request.POST.get("pipeline", "")).first()
+    if pipeline is None:
+        return _show(request, problem="Say which pipeline it becomes a run of.")
+    order = submitting.Order(sources, owners, request.POST.get("place", ""), request.POST.get("workflow", ""))
+    try:
+        run = submitting.submit(pipeline=pipeline, user=request.user, order=order)
+    except AdoptError as error:
+        return _show(request, problem=f"{error} {error.report}".strip())
+    except runs.NotAllowed as error:
+        return _show(request, problem=str(error))
+    return redirect(run_address(run))
 
 
 def _sources(request: TeamRequest) -> tuple[list[Source], str]:
@@ -124,7 +144,7 @@ def _sources(request: TeamRequest) -> tuple[list[Source], str]:
 
 def _show(request: TeamRequest, imported: Imported | None = None, *, problem: str = "") -> HttpResponse:
     verdict = can(request.actor, Action.IMPORT_WORKFLOWS)
-    given = {key: request.POST.get(key, "") for key in ("text", "owners", "cluster", "namespace")}
+    given = {key: request.POST.get(key, "") for key in ("text", "owners", "cluster", "namespace", "place", "pipeline")}
     context = {
         "imported": imported,
         "sections": _sections(imported) if imported else [],
@@ -132,6 +152,8 @@ def _show(request: TeamRequest, imported: Imported | None = None, *, problem: st
         "problem": problem,
         "given": given,
         "clusters": cluster.names(Path(settings.HOME)) if verdict else [],
+        "places": submitting.places() if verdict else [],
+        "pipelines": selectors.pipelines() if verdict else [],
         "may_import": bool(verdict),
         "why_not": verdict.reason,
         "limit": MAX_ONLINE // 2**20,

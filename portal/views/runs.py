@@ -155,5 +155,10 @@ def _retry_failed(run: Run, request: TeamRequest, reason: str) -> str:
     return "What failed is being done again."
 
 
-_ACTIONS = {"cancel": _cancel, "terminate": _terminate, "rerun": _rerun, "retry-failed": _retry_failed}
+def _adopt(run: Run, request: TeamRequest, reason: str) -> str:
+    runs.adopt(run=run.pk, user=request.user, reason=reason)
+    return f"Run #{run.number} is adopted: its gates are opened here from now on."
+
+
+_ACTIONS = {"adopt": _adopt, "cancel": _cancel, "terminate": _terminate, "rerun": _rerun, "retry-failed": _retry_failed}
 RUN_ACTIONS = tuple(_ACTIONS)

@@ -11,10 +11,11 @@ from pipelines import graph, inbox, selectors
 from pipelines.inbox import Question
 from pipelines.models import Run, Stage
 from pipelines.runs.actions import stage_subject
+from pipelines.runs.mirrored import BREACH
 from pipelines.runs.questions import is_paused
 from pipelines.selectors import Glance
 from pipelines.sentences import Now, what_happens_now
-from pipelines.states import ENDED, Reason, State
+from pipelines.states import ENDED, MIRRORED, Reason, State
 from portal.context import team_names
 from teams.policy import Action, can
 
@@ -42,6 +43,8 @@ def header(request: TeamRequest, run: Run, stages: Sequence[Glance]) -> dict[str
         "controls": run_controls(run, owners, [full[pk] for pk in failed], request.user, request.actor),
         "done": sum(stage.state in ENDED for stage in stages),
         "total": len(stages),
+        "adopted": run.adopted if run.engine == MIRRORED else None,
+        "breaches": [full[stage.pk] for stage in stages if stage.code == BREACH and stage.pk in full],
     }
 
 

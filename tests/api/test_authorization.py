@@ -48,6 +48,12 @@ DEEDS = {
     "override-freeze": Deed(Action.OVERRIDE_FREEZE, SHIP, WHY),
     "cancel": Deed(Action.CANCEL, RUN),
     "terminate": Deed(Action.TERMINATE, RUN, WHY),
+    "adopt": Deed(Action.CANCEL, RUN),
+    "submit-workflow": Deed(
+        Action.START,
+        PIPELINE,
+        {"files": [{"name": "a.yaml", "text": FLOW}], "owners": "default: dev", "place": "ci"},
+    ),
     "rerun": Deed(Action.START, RUN),
     "start": Deed(Action.START, RUN, {"ref": "main"}),
     "rollback": Deed(Action.ROLL_BACK, Subject(owner="ops"), {"release": "r1", **WHY}),

@@ -24,6 +24,7 @@ DEEDS: dict[str, dict[str, Action]] = {
         "terminate": Action.TERMINATE,
         "rerun": Action.START,
         "retry-failed": Action.RETRY,
+        "adopt": Action.CANCEL,
     },
     "stage-action": {
         "approve": Action.APPROVE,

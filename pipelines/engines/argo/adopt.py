@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.definition.model import Definition, Gate, GateTeam, StageDef
@@ -62,10 +62,11 @@ def adopt(
     teams: Collection[str] | None = None,
     elsewhere: Elsewhere | None = None,
     document: str = "",
+    over: Rules | None = None,
 ) -> Adopted:
-    """One Workflow of these files with an ownership file. `document` names it where there are several. Raises
-    AdoptError."""
-    found = choose(sources, owners, teams=teams, elsewhere=elsewhere, document=document)
+    """One Workflow of these files with an ownership file. `document` names it where there are several, `over` are
+    rules that win over the file's. Raises AdoptError."""
+    found = choose(sources, owners, teams=teams, elsewhere=elsewhere, document=document, over=over)
     try:
         woven = weave(found.document, found.library, found.graph, found.assigned.gates)
     except WeaveError as error:
@@ -122,6 +123,8 @@ def stages_of(graph: Graph, original: Graph, assigned: Assigned) -> tuple[StageD
         path = _unwoven(task.path)
         position = at.get(path)
         stage = _stage(task, path, needs, names, assigned, position)
+        if task.loops_to is not None:
+            stage = replace(stage, with_={**stage.with_, "loops_to": graph.tasks[task.loops_to].path})
         known[task.position] = (stage.name,)
         found.append(stage)
     return tuple(found)

@@ -42,8 +42,10 @@ def choose(
     teams: Collection[str] | None = None,
     elsewhere: Elsewhere | None = None,
     document: str = "",
+    over: Rules | None = None,
 ) -> Chosen:
-    """`document` names the workflow where there are several. Raises AdoptError."""
+    """`document` names the workflow where there are several. `over` are rules that win over those of `owners`. Raises
+    AdoptError."""
     files = read(sources)
     library = Library(files, elsewhere)
     found = _chosen(library.documents, document, files)
@@ -55,7 +57,7 @@ def choose(
         ownership.append(file)
         rules = read_rules(file.text, file.report, teams)
         if rules is not None:
-            assigned = assign(graph, rules)
+            assigned = assign(graph, rules if over is None else rules.under(over))
             others = [one for one in library.documents if one is not found]
             _check_used(rules, graph, assigned, file.report, others)
     _refuse([*library.files, *ownership], library)

@@ -95,6 +95,10 @@ class Rules:
     owners: Sequence[_Entry] = ()
     gates: Sequence[_Entry] = ()
 
+    def under(self, over: Rules) -> Rules:
+        """These, with others that win over them."""
+        return Rules(self.default or over.default, [*self.owners, *over.owners], [*self.gates, *over.gates])
+
 
 def read_rules(text: bytes | str, report: Report, teams: Collection[str] | None = None) -> Rules | None:
     """The file, None if it cannot be read. What is wrong is reported; `teams` are those that exist, None unchecked."""

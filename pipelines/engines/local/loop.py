@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from pipelines import triggers
 from pipelines.engines import environments
+from pipelines.engines.argo.watching import Watching
 from pipelines.performance import rollup
 
 from . import probes, sweep, trim
@@ -42,6 +43,7 @@ class Loop:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        Watching().start()
         while not self._stop.wait(ROUND):
             self.round()
 

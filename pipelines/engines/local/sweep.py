@@ -188,7 +188,7 @@ def _forgotten(now: datetime) -> None:
     old = now - timedelta(seconds=1)
     due = Q(due_at=None) | Q(due_at__lte=now)
     ready = Stage.objects.filter(
-        due, Q(state=State.QUEUED) | Q(state=State.UNKNOWN, reason_code="lost"), since__lte=old
+        due, Q(state=State.QUEUED) | Q(state=State.UNKNOWN, reason_code="lost"), since__lte=old, run__engine="local"
     ).count()
     pushes = Delivery.objects.filter(Q(not_before=None, at__lte=old) | Q(not_before__lte=now), open=True).count()
     if ready + pushes:
@@ -201,7 +201,7 @@ def is_stalled(now: datetime | None = None) -> bool:
     old = now - timedelta(seconds=STALLED)
     due = Q(due_at=None) | Q(due_at__lte=old)
     untouched = Stage.objects.filter(
-        due, Q(state=State.QUEUED) | Q(state=State.UNKNOWN, reason_code="lost"), since__lte=old
+        due, Q(state=State.QUEUED) | Q(state=State.UNKNOWN, reason_code="lost"), since__lte=old, run__engine="local"
     ).exists()
     untouched = (
         untouched
