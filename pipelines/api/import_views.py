@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from pipelines import runs
 from pipelines.engines.argo import cluster, submitting
 from pipelines.engines.argo.chosen import AdoptError
 from pipelines.engines.argo.convert import Wish, convert_files
@@ -199,7 +200,9 @@ class SubmitView(APIView):
             found, _ = submitting.prepare(order)
             run = None if asked["dry_run"] else submitting.submit(pipeline=row, user=user, order=order)
         except AdoptError as error:
-            raise ValidationError({"files": [str(error), *filter(None, [error.report])]}) from error
+            if error.report:
+                raise ValidationError({"files": [str(error), error.report]}) from error
+            raise runs.Conflict(str(error)) from error
         stages = [
             {
                 "name": one.name, "kind": one.kind, "owner": one.owner,

@@ -51,7 +51,7 @@ DEEDS = {
     "adopt": Deed(Action.CANCEL, RUN),
     "submit-workflow": Deed(
         Action.START,
-        PIPELINE,
+        RUN,
         {"files": [{"name": "a.yaml", "text": FLOW}], "owners": "default: dev", "place": "ci"},
     ),
     "rerun": Deed(Action.START, RUN),

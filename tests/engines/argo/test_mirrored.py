@@ -1,6 +1,6 @@
 """A run that shows a Workflow as it is: what its nodes say becomes states, and gates are the portal's.
 
-The cluster is played here by the manifests that it would answer with; tests/cluster has the same with a real controller.
+The cluster is played here by the manifests that it would answer with; tests/cluster does the same on a real one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def node(name: str, kind: str = "Pod", phase: str = "Succeeded", above: str = "d
 
 
 def live(found: Adopted, *nodes: dict[str, Any], phase: str = "Running", message: str = "") -> dict[str, Any]:
-    root = node("demo-1", "DAG" if phase == "Running" else "DAG", phase, "")
+    root = node("demo-1", "DAG", phase, "")
     status = {"phase": phase, "message": message, "nodes": {one["id"]: one for one in (root, *nodes)}}
     metadata = {"name": "demo-1", "namespace": "flows", "uid": "u1"}
     return {"metadata": metadata, "spec": found.woven.after["spec"], "status": status}
