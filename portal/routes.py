@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path, register_converter
 
-from .views import engines, environments, imports, inbox, people, pipelines, polling, runs, sign_in, stages
+from .views import engines, environments, imports, inbox, people, performance, pipelines, polling, runs, sign_in, stages
 
 
 class _OneOf:
@@ -61,6 +61,8 @@ urlpatterns = [
     path("environments/<slug:pipeline>/<slug:name>", environments.one, name="environment"),
     path("environments/<slug:pipeline>/<slug:name>/now", environments.now, name="environment-now"),
     path("environments/<slug:pipeline>/<slug:name>/roll-back", environments.roll_back, name="roll-back"),
+    path("environments/<slug:pipeline>/<slug:name>/performance", performance.page, name="performance"),
+    path("environments/<slug:pipeline>/<slug:name>/releases/<str:release>", performance.release, name="release"),
     path("engines", engines.page, name="engines"),
     path("engines/test", engines.test, name="test-engine"),
     path("imports", imports.page, name="imports"),

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from pipelines.engines.addresses import RefusedInputError, check_address, check_commit, check_ref
+from pipelines.performance import dashboard
 from pipelines.states import RunState
 from teams.models import Team, slug_validator
 
@@ -63,6 +64,13 @@ class Empty(Body):
 
 class Reason(Body):
     reason = _reason(required=False)
+
+
+class Performance(Body):
+    range = serializers.ChoiceField(list(dashboard.RANGES), default=dashboard.DEFAULT_RANGE)
+    by = serializers.ChoiceField(["release", "route", "device"], default="release")
+    route = serializers.CharField(max_length=64, default="", allow_blank=True, help_text="Of this route only.")
+    device = serializers.CharField(max_length=10, default="", allow_blank=True, help_text="Of this device class only.")
 
 
 class NeededReason(Body):

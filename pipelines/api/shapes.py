@@ -298,6 +298,59 @@ class Environment(Shape):
     url = s.CharField()
 
 
+class MeasuredPoint(Shape):
+    at = _time()
+    value = s.FloatField(help_text="75th percentile in ms, a score, or a share.")
+    count = s.IntegerField(help_text="Of how many views, requests or visits.")
+
+
+class MeasuredLine(Shape):
+    name = s.CharField()
+    value = s.FloatField(allow_null=True)
+    count = s.IntegerField()
+    points = MeasuredPoint(many=True)
+
+
+class MeasuredMetric(Shape):
+    metric = s.CharField()
+    value = s.FloatField(allow_null=True, help_text="Of the whole time, all lines together.")
+    count = s.IntegerField()
+    limit = s.FloatField(allow_null=True, help_text="Its budget in the pipeline file.")
+    good = s.FloatField(allow_null=True)
+    poor = s.FloatField(allow_null=True)
+    lines = MeasuredLine(many=True)
+
+
+class Performance(Shape):
+    since = _time()
+    until = _time()
+    step = s.IntegerField(help_text="Seconds between two points.")
+    metrics = MeasuredMetric(many=True)
+    releases = Release(many=True, help_text="Those that came in this time, oldest first.")
+    routes = s.ListField(child=s.CharField())
+    devices = s.ListField(child=s.CharField())
+
+
+class Effect(Shape):
+    metric = s.CharField()
+    direction = s.ChoiceField(["better", "worse", "same", "unknown"])
+    value = s.FloatField(allow_null=True)
+    before = s.FloatField(allow_null=True)
+    count = s.IntegerField()
+    count_before = s.IntegerField()
+    at_least = s.FloatField(allow_null=True, help_text="Bounds of the ratio to before (of shares: of their odds).")
+    at_most = s.FloatField(allow_null=True)
+
+
+class ReleaseEffect(Release):
+    before = s.CharField(help_text='The release that it is compared with, "" for none.')
+    sentence = s.CharField()
+    since = _time()
+    until = _time()
+    effects = Effect(many=True)
+    verdicts = s.ListField(child=s.JSONField(), help_text="Of its canary and of `verify` stages, as they were told.")
+
+
 class Service(Shape):
     service = s.CharField()
     release = s.CharField(help_text='"" where its replicas belong to none: they are only replaced when they change.')

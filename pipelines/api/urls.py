@@ -5,6 +5,7 @@ from . import docs_views as docs
 from . import engine_views as engines
 from . import environment_views as environments
 from . import import_views as imports
+from . import performance_views as performance
 from . import pipeline_views as pipelines
 from . import run_views as runs
 from . import stage_views as stages
@@ -57,5 +58,15 @@ urlpatterns = [
     path("imports/argo", imports.ArgoView.as_view(), name="import-argo"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),
     path("environments/<slug:pipeline>/<slug:name>", environments.EnvironmentView.as_view(), name="environment"),
+    path(
+        "environments/<slug:pipeline>/<slug:name>/performance",
+        performance.PerformanceView.as_view(),
+        name="performance",
+    ),
+    path(
+        "environments/<slug:pipeline>/<slug:name>/releases/<str:release>",
+        performance.ReleaseView.as_view(),
+        name="release",
+    ),
     path("environments/<slug:pipeline>/<slug:name>/rollback", environments.RollBackView.as_view(), name="rollback"),
 ]

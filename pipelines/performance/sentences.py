@@ -19,8 +19,8 @@ def describe(budget: Budget) -> str:
     """A budget: "LCP at most 2,500 ms and 1.1 times the baseline's"."""
     metric = budget.metric
     if metric.kind == "orders":
-        return f"{name(metric.name)} at least {_times(budget.tolerance)} of the baseline's"
-    compared = "" if budget.tolerance is None else f"{_times(budget.tolerance)} times the baseline's"
+        return f"{name(metric.name)} at least {times(budget.tolerance)} of the baseline's"
+    compared = "" if budget.tolerance is None else f"{times(budget.tolerance)} times the baseline's"
     limit = amount(metric.name, budget.limit)
     # Few errors are few, whatever they are compared with.
     between = " or " if metric.kind == "errors" else " and "
@@ -34,7 +34,9 @@ def amount(metric: str, value: float | None) -> str:
     kind = METRICS[metric].kind
     if kind == "duration":
         return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
-    return f"{value:.2f}" if kind == "score" else f"{value:.2%}"
+    if kind == "score":
+        return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return f"{value:.2%}"
 
 
 def summary(assessment: Assessment, beside: str) -> str:
@@ -67,10 +69,10 @@ def _beyond(finding: Finding, beside: str) -> str:
         return f"{_is(finding)}, at least {_bound(finding, finding.at_least)}; {_limit(finding)} is the limit"
     compared = f"{_is(finding)}, {amount(finding.metric, finding.baseline)} of {beside}"
     if finding.metric == "orders":
-        return f"{compared}: of its odds {_times(finding.at_most)} remain at most, {_times(finding.tolerance)} have to"
+        return f"{compared}: of its odds {times(finding.at_most)} remain at most, {times(finding.tolerance)} have to"
     if finding.tolerance is None or (finding.at_least or 0) <= finding.tolerance:
         return f"{compared}, and certainly more than its limit of {_limit(finding)}"
-    return f"{compared}: at least {_times(finding.at_least)} times as much, {_times(finding.tolerance)} are allowed"
+    return f"{compared}: at least {times(finding.at_least)} times as much, {times(finding.tolerance)} are allowed"
 
 
 def _inside(finding: Finding, beside: str) -> str:
@@ -85,8 +87,8 @@ def _open(finding: Finding, beside: str) -> str:
         return f"{name(finding.metric)}: {finding.count} measured{of}, too few to say"
     if finding.baseline is None:
         return f"{_is(finding)}, at most {_bound(finding, finding.at_most) or 'unknown'}, too close to say"
-    low, high = _times(finding.at_least) or "?", _times(finding.at_most) or "?"
-    allowed = f", {_times(finding.tolerance)} are allowed" if finding.tolerance else ""
+    low, high = times(finding.at_least) or "?", times(finding.at_most) or "?"
+    allowed = f", {times(finding.tolerance)} are allowed" if finding.tolerance else ""
     return f"{_is(finding)}, {amount(finding.metric, finding.baseline)} of {beside}: {low} to {high} times{allowed}"
 
 
@@ -102,5 +104,6 @@ def _limit(finding: Finding) -> str:
     return amount(finding.metric, finding.limit)
 
 
-def _times(ratio: float | None) -> str:
+def times(ratio: float | None) -> str:
+    """A ratio, "" for none."""
     return "" if ratio is None else f"{ratio:.3g}"

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from pipelines import graph
 from pipelines.models import Stage
+from pipelines.performance.sentences import amount
 from pipelines.sentences import for_long
 from portal import ansi
 
@@ -203,6 +204,26 @@ def _line_class(line: str) -> str:
     if line.startswith(("+++", "---")):
         return "diff-file"
     return {"+": "diff-add", "-": "diff-del", "@": "diff-hunk"}.get(line[:1], "diff-same")
+
+
+@register.filter
+def measure(value: float | None, metric: str) -> str:
+    """A measured value with its unit, "" for none."""
+    return amount(metric, value)
+
+
+@register.filter
+def short_time(moment: datetime, length: str) -> str:
+    """A moment on the axis of a chart of this length."""
+    return date_format(
+        timezone.localtime(moment), "j M H:i" if length == "14d" else "j M" if length == "90d" else "H:i"
+    )
+
+
+@register.filter
+def permille(share: float) -> float:
+    """Per cent of a chart's width in its own units."""
+    return round(share * 10, 1)
 
 
 @register.simple_tag

@@ -12,6 +12,8 @@ from typing import Any
 from pipelines.models import Stage
 from pipelines.states import State
 
+from . import verdicts
+
 MOST_HOSTS = 40
 _ROLLING = (State.RUNNING, State.WAITING, State.UNKNOWN)
 
@@ -124,6 +126,7 @@ def _rollout(stage: Stage, told: Mapping[str, Any]) -> Facts | None:
         "places": _by_place(rows),
         "troubles": told.get("troubles") or [] if coming and stage.state in _ROLLING else [],
         "is_open": stage.state in _ROLLING,
+        "verdicts": verdicts.tables(told.get("verdicts") or ()),
     }
 
 
@@ -149,6 +152,24 @@ def _by_place(rows: Sequence[Facts]) -> list[tuple[str, list[Facts]]]:
     for row in rows:
         found.setdefault(row["place"], []).append(row)
     return list(found.items())
+
+
+# --- verify -------------------------------------------------------------------------------------------------------
+
+
+def _verify(stage: Stage, told: Mapping[str, Any]) -> Facts | None:
+    ended = _outcome(stage)
+    found = ended.get("numbers") or told
+    if not found.get("total"):
+        return None
+    reason = "" if found.get("customers") else stage.reason
+    judged = {"state": ended.get("verdict", ""), "reason": stage.reason, "customers": found.get("customers")}
+    return {
+        "piece": "portal/_verify.html",
+        "total": found["total"],
+        "verdicts": verdicts.tables([judged]),
+        "reason": reason,
+    }
 
 
 # --- ansible ------------------------------------------------------------------------------------------------------
@@ -185,5 +206,6 @@ _PIECES: Mapping[str, Callable[[Stage, Mapping[str, Any]], Facts | None]] = {
     "build": _build,
     "publish": _publish,
     "rollout": _rollout,
+    "verify": _verify,
     "ansible": _ansible,
 }

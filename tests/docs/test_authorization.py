@@ -61,6 +61,7 @@ def address(pattern: URLPattern, sites: SimpleNamespace, action: str = "") -> st
     known = {
         "pipeline": "demo", "slug": "demo", "number": sites.run.number, "stage": stage.pk,
         "digest": sites.run.definition.digest.removeprefix("sha256:"), "action": action,
+        "release": "r1",
     }  # fmt: skip
     known["name"] = "ship" if "stages/" in str(pattern.pattern) else "staging"
     return reverse(f"portal:{pattern.name}", kwargs={key: known[key] for key in pattern.pattern.converters})
