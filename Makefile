@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: help setup demo up down test cluster cluster-down demo-cluster test-cluster lint check format bench torture docs lock clean
+.PHONY: help setup demo up down test cluster cluster-down demo-cluster test-cluster lint check format bench torture docs messages lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -70,6 +70,9 @@ torture: setup ## The tests that kill, flood and race, at full count; on a clust
 
 docs: setup ## Write the generated pages of docs/ anew
 	@$(BIN)/python -m tests.docs.generate
+
+messages: setup ## Bring the shop's catalogues of translations up to date, and say what is not translated yet
+	@$(BIN)/python -m tests.ordering.messages
 
 lock: ## Resolve the dependencies anew
 	@uv pip compile -q pyproject.toml --group dev --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock

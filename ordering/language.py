@@ -68,8 +68,8 @@ def of(request: HttpRequest) -> str:
     chosen = request.COOKIES.get(conf.language_cookie(), "")
     if chosen in spoken:
         return chosen
-    for wanted, _quality in parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", "")):
-        if (base := wanted.partition("-")[0]) in spoken:
+    for wanted, quality in parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", "")):
+        if quality > 0 and (base := wanted.partition("-")[0]) in spoken:
             return base
     return own()
 

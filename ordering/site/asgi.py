@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import cast
 
+import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
@@ -15,9 +16,10 @@ from ordering.serving import App
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ordering.site.settings")
 _pages = get_asgi_application()
 # Without a manifest the pages name the files as they lie in the source.
-_folder = settings.STATIC_ROOT or Path(ordering.__file__).parent / "static"
+_source = [Path(*django.__path__) / "contrib" / "admin" / "static", Path(*ordering.__path__) / "static"]
+_folders = [settings.STATIC_ROOT] if settings.STATIC_ROOT else _source
 application = with_static(
-    load(_folder, below=settings.STATIC_URL),
+    {name: file for folder in _folders for name, file in load(folder, below=settings.STATIC_URL).items()},
     below=settings.STATIC_URL,
     release=conf.release(),
     otherwise=cast(App, _pages),

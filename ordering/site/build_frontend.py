@@ -23,6 +23,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 ORDERING = Path(__file__).resolve().parent.parent
+ADMIN = Path(*django.__path__).resolve() / "contrib" / "admin"
 
 
 def build(out: Path) -> int:
@@ -43,7 +44,7 @@ def build(out: Path) -> int:
 def _configure(static: Path) -> None:
     settings.configure(
         INSTALLED_APPS=["django.contrib.staticfiles"],
-        STATICFILES_DIRS=[ORDERING / "static"],
+        STATICFILES_DIRS=[ORDERING / "static", ADMIN / "static"],
         STATIC_URL="/static/",
         STATIC_ROOT=static,
         STORAGES={"staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}},

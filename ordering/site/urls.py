@@ -1,11 +1,15 @@
 """The shop alone, at the root."""
 
+from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 urlpatterns = [
     path("kitchen/sign-in/", LoginView.as_view(template_name="site/sign_in.html"), name="sign-in"),
     path("kitchen/sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
+    path("admin/", admin.site.urls),
     path("", include("ordering.urls")),
 ]
 handler400 = "ordering.site.errors.bad_request"

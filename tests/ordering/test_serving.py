@@ -210,7 +210,7 @@ def test_the_schema_and_the_models_agree(tmp_path):
 
 def test_seeding_twice_adds_nothing(tmp_path, database):
     (tmp_path / "shop.sqlite3").write_bytes(database.read_bytes())
-    assert "0 items added; the menu has 15." in run([*MANAGE, "seed_menu"], environment(tmp_path)).stdout
+    assert "0 items added; the menu has 18." in run([*MANAGE, "seed_menu"], environment(tmp_path)).stdout
 
 
 @pytest.fixture(scope="module")
