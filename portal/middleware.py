@@ -48,8 +48,7 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse | None:
     log.error("The database cannot be used: %s", error)
     connections.close_all()
     sentence = _SENTENCE.format(why=_why(error))
-    wants_json = request.path.startswith(("/api/", "/hooks/"))
-    if wants_json:
+    if _is_program(request):
         response: HttpResponse = JsonResponse({"detail": sentence}, status=503)
     else:
         response = HttpResponse(render_to_string("503.html", {"sentence": sentence}), status=503)
@@ -62,6 +61,20 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     found = answer(request, error) if isinstance(error, Exception) else None
     return found or defaults.server_error(request)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Says what was looked for, in words of ours: an address that no route knows comes with the routes that were
+    tried."""
+    (told,) = exception.args[:1] or ("",)
+    sentence = told if isinstance(told, str) and told else f"The portal has nothing at {request.path[:200]}."
+    if _is_program(request):
+        return JsonResponse({"detail": f"{sentence} All addresses of the API are at /api/docs."}, status=404)
+    return HttpResponse(render_to_string("404.html", {"sentence": sentence}, request), status=404)
+
+
+def _is_program(request: HttpRequest) -> bool:
+    return request.path.startswith(("/api/", "/hooks/"))
 
 
 def _why(error: Exception) -> str:
@@ -83,7 +96,7 @@ def under_its_own_host(
         host = urlsplit(f"//{request.get_host()}").hostname
         if host != settings.ENVIRONMENT_HOST or host == settings.PORTAL_HOST:
             return get_response(request)
-        if request.path.startswith(("/api/", "/hooks/")):
+        if _is_program(request):
             return get_response(request)
         status = 302 if request.method in ("GET", "HEAD") else 307
         return HttpResponse(status=status, headers={"Location": settings.PUBLIC_URL + request.get_full_path()})

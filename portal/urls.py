@@ -16,4 +16,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
+handler404 = "portal.middleware.not_found"
 handler500 = "portal.middleware.server_error"

@@ -69,8 +69,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         if connection.vendor == "sqlite":
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_delete")
         else:
-            # TRUNCATE, which tests use there, fires no row triggers.
-            cursor.execute("SELECT 1")
+            cursor.execute("DROP TRIGGER IF EXISTS audit_no_truncate ON teams_auditentry")
 
 
 @pytest.fixture(autouse=True)

@@ -406,7 +406,7 @@ class FreshToken(Token):
 
 class Health(Shape):
     ok = s.BooleanField()
-    database = s.CharField()
+    database = s.CharField(help_text="ok, unavailable, or takes no writes.")
     sweeper_seconds = s.FloatField(allow_null=True, help_text="Since it last gave a sign.")
     waiting_pushes = s.IntegerField(allow_null=True)
 

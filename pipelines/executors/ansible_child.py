@@ -21,7 +21,7 @@ from typing import Any
 
 import ansible_runner
 
-from pipelines.executors.secrets import Masker
+from pipelines.executors.masks import Masker
 
 WAKE_UP = "\N{BELL}"
 
@@ -45,6 +45,8 @@ def masked(value: Any, masker: Masker) -> Any:
         return masker.mask(value)
     if isinstance(value, dict):
         return {masker.mask(key): masked(item, masker) for key, item in value.items()}
+    if isinstance(value, list) and value and all(isinstance(item, str) and "\n" not in item for item in value):
+        return masker.mask("\n".join(value)).split("\n")  # a secret may be broken into lines of an output
     if isinstance(value, list):
         return [masked(item, masker) for item in value]
     return value

@@ -44,7 +44,8 @@ from pipelines.executors.base import (
     Workplace,
     Yielded,
 )
-from pipelines.executors.secrets import MASK, Masker, SecretError, resolve
+from pipelines.executors.masks import MASK, Masker
+from pipelines.executors.secrets import SecretError, resolve
 from pipelines.executors.store import Store
 
 DEFAULT_OUTPUT_LIMIT = 10 * 2**20
@@ -124,7 +125,7 @@ class CommandExecutor:
             control=attempt,
             timeout=plan.details["timeout"],
             output_limit=plan.details["output_limit"],
-            mask=masker.mask,
+            masker=masker,
         ):
             if isinstance(event, process.Exit):
                 yield from self._kept(spec, attempt, masker)

@@ -35,7 +35,8 @@ from typing import Any, Literal
 import psutil
 
 from pipelines.executors.base import Control, Log, Probe
-from pipelines.executors.output import Mask, Output
+from pipelines.executors.masks import Masker
+from pipelines.executors.output import Output
 
 SHIM = Path(__file__).with_name("shim.py")
 TOKEN = "BURGER_PROCESS"  # noqa: S105 - the variable that marks every process of one command
@@ -64,7 +65,7 @@ def run(
     control: Control,
     timeout: float | None = None,
     output_limit: int = 10 * 2**20,
-    mask: Mask | None = None,
+    masker: Masker | None = None,
     stdin: bytes = b"",
 ) -> Iterator[Log | Exit]:
     """Start the command of `folder`, or join it, and yield its output and, last, its Exit.
@@ -72,7 +73,7 @@ def run(
     The command runs at most once for a folder, whoever calls and however often; a later call yields what the
     earlier ones had not handed over yet. `env` is the whole environment. `timeout` is in seconds,
     `output_limit` in bytes for stdout and stderr together; the keeper holds both, even with no caller left.
-    When `control` says to stop, the command is ended with everything that it started. With `mask`, the
+    When `control` says to stop, the command is ended with everything that it started. With `masker`, the
     unmasked output is erased from the disk before the Exit is yielded, or, where somebody keeps receipts, once they
     have stored all of it.
     """
@@ -87,10 +88,10 @@ def run(
         "stdin": base64.b64encode(stdin).decode(),
     }
     keeper = _start(folder, order)
-    output = Output(folder, mask or (lambda text: text))
+    output = Output(folder, masker)
     try:
         yield from _follow(folder, output, control)
-        if mask:
+        if masker is not None:
             output.erase()
         yield _exit(folder)
     finally:

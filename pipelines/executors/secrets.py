@@ -1,4 +1,4 @@
-"""Secrets: a reference until the last moment, and masked in all that leaves.
+"""Secrets: a reference until the last moment; `masks` hides them in all that leaves.
 
 A reference is one of these; wherever the secret lies, it is one team's, and only stages of this team get it.
 
@@ -13,27 +13,15 @@ connections.yaml says how the last three are reached.
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import os
 import re
-import shlex
 import stat
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote, quote_plus
-
-MASK = "***"
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _LARGEST = 64 * 1024
-# Shorter encodings and lines are found in ordinary text by chance.
-_SHORTEST = 4
 _WITH_KEYS = ("vault", "kubernetes")
-# Where `base64` and PEM break their lines.
-_WRAPS = (76, 64)
 
 
 class SecretError(Exception):
@@ -117,130 +105,3 @@ def read_private(path: Path, said: str) -> str:
     with suppress(UnicodeDecodeError):
         return content.decode().removesuffix("\n").removesuffix("\r")
     raise SecretError(f"{said} is no UTF-8 text; store it in base64.")
-
-
-# --- masking ----------------------------------------------------------------------------------------------
-
-
-class Masker:
-    """Replaces values, and the usual encodings of them, by `***`."""
-
-    def __init__(self, values: Iterable[str]) -> None:
-        values = list(values)
-        forms = {form for value in values for form in _forms(value)}
-        self._forms = sorted(forms, key=lambda form: (-len(form), form))
-        self._broken = [pattern for value in values for pattern in _broken(value)]
-
-    def mask(self, text: str) -> str:
-        for form in self._forms:
-            text = text.replace(form, MASK)
-        for pattern in self._broken:
-            text = pattern.sub(MASK, text)
-        return text
-
-    def stream(self) -> MaskedStream:
-        """For text that comes in pieces."""
-        return MaskedStream(self)
-
-    def cut(self, text: str) -> int:
-        """How much of `text` can be masked by itself, whatever follows it."""
-        cut = len(text)
-        for form in self._forms:
-            cut = min(cut, _beginning_at_end(text, form))
-        while torn := self._torn(text, cut):
-            cut = torn[0]
-        return cut
-
-    def _torn(self, text: str, cut: int) -> tuple[int] | None:
-        for form in self._forms:
-            start = text.find(form, max(0, cut - len(form) + 1), cut + len(form) - 1)
-            if start >= 0:
-                return (start,)
-        return None
-
-
-class MaskedStream:
-    """Masks text that comes in pieces; holds back an end that may be the beginning of a secret."""
-
-    def __init__(self, masker: Masker) -> None:
-        self._masker, self._held = masker, ""
-
-    def feed(self, text: str) -> str:
-        text = self._held + text
-        cut = self._masker.cut(text)
-        self._held = text[cut:]
-        return self._masker.mask(text[:cut])
-
-    def end(self) -> str:
-        """What was still held back."""
-        text, self._held = self._held, ""
-        return self._masker.mask(text)
-
-
-def _beginning_at_end(text: str, form: str) -> int:
-    """Where the longest end of `text` begins that `form` could continue; the length of `text` if there is
-    none."""
-    start = text.find(form[0], max(0, len(text) - len(form) + 1))
-    while start >= 0:
-        if form.startswith(text[start:]):
-            return start
-        start = text.find(form[0], start + 1)
-    return len(text)
-
-
-def _forms(value: str) -> Iterator[str]:
-    """The value and its encodings, and the same of each of its lines."""
-    lines = value.splitlines()
-    for part in {value, value.strip(), *lines, *(line.strip() for line in lines)}:
-        if part in (value, value.strip()) and part.strip():
-            yield part
-        if len(part.strip()) >= _SHORTEST:
-            yield part
-            yield from (form for form in _encodings(part) if len(form) >= _SHORTEST)
-
-
-def _encodings(value: str) -> Iterator[str]:
-    data = value.encode("utf-8", "surrogateescape")
-    yield data.hex()
-    yield data.hex().upper()
-    yield from _base64(data)
-    for text in (quote(value), quote(value, safe=""), quote_plus(value)):
-        yield text
-        yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
-    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
-        yield text[1:-1]
-        yield text[1:-1].replace("/", "\\/")
-        yield json.dumps(text)[1:-1].removeprefix('\\"').removesuffix('\\"')
-    yield repr(value)[1:-1]
-    yield html.escape(value)
-    yield shlex.quote(value).removeprefix("'").removesuffix("'")
-    yield value.replace("'", "'\\''")
-
-
-def _broken(value: str) -> Iterator[re.Pattern[str]]:
-    """Encodings that tools break into lines or columns wherever these happen to end: `env | base64`, `od -tx1`."""
-    data = value.strip().encode("utf-8", "surrogateescape")
-    if len(data) < _SHORTEST:
-        return
-    for form in dict.fromkeys(_unwrapped(data)):
-        yield re.compile(r"(?:\r?\n)?".join(map(re.escape, form)))
-    yield re.compile(r"\s*".join(f"{byte:02x}" for byte in data), re.IGNORECASE)
-
-
-def _unwrapped(data: bytes) -> Iterator[str]:
-    """The characters that depend on `data` alone, for each of the three places at which it may stand in what is
-    encoded with it, in both alphabets."""
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            text = encode(bytes(before) + data).decode()
-            yield text[-(-8 * before // 6) : (before + len(data)) * 8 // 6]
-
-
-def _base64(data: bytes) -> Iterator[str]:
-    """As `_unwrapped`, and the lines of it where tools break them."""
-    yield from _unwrapped(data)
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        whole = encode(data).decode().rstrip("=")
-        for width in _WRAPS:
-            if len(whole) > width:
-                yield from (whole[start : start + width] for start in range(0, len(whole), width))

@@ -42,7 +42,7 @@ from pipelines.executors.base import (
     Workplace,
     Yielded,
 )
-from pipelines.executors.secrets import Masker
+from pipelines.executors.masks import Masker
 from pipelines.executors.store import Store
 
 # What installers write about the very installation: when it was, and from which cache.
@@ -119,7 +119,7 @@ class SlugExecutor:
             env=env,
             control=attempt,
             timeout=spec.timeout or DEFAULT_TIMEOUT,
-            mask=Masker(hidden).mask if hidden else None,
+            masker=Masker(hidden) if hidden else None,
         ):
             if isinstance(event, process.Exit):
                 return outcome_of(event)

@@ -30,8 +30,9 @@ from pipelines.executors.base import (
     Workplace,
     Yielded,
 )
+from pipelines.executors.masks import Masker
 from pipelines.executors.mirror import Mirror, basic
-from pipelines.executors.secrets import Masker, resolve
+from pipelines.executors.secrets import resolve
 from pipelines.executors.store import Store
 
 DEFAULT_TIMEOUT = 900.0
@@ -172,7 +173,7 @@ class SourceExecutor:
         token = spec.with_.get("token")
         secret = resolve(self.workplace.home, spec.owner, str(token)) if token else ""
         env = mirror.environment(token=secret)
-        mask = Masker([secret, basic(secret)]).mask if secret else None
+        masker = Masker([secret, basic(secret)]) if secret else None
         wanted = {attempt.process: f"+{spec.commit}:refs/burger/{spec.commit}"}
         if spec.ref:
             wanted[attempt.folder / "process-2"] = f"+{spec.ref}:refs/burger/{spec.commit}"
@@ -195,7 +196,7 @@ class SourceExecutor:
                 env=env,
                 control=attempt,
                 timeout=spec.timeout or DEFAULT_TIMEOUT,
-                mask=mask,
+                masker=masker,
             ):
                 if isinstance(event, Log):
                     output += event.text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -250,6 +251,29 @@ def test_health_tells_strangers_whether_the_sweeper_lives(db, client):
     Beat.objects.create(name="sweeper", at=timezone.now())
     answer = client.get("/api/health")
     assert (answer.status_code, answer.json()["ok"], answer.json()["database"]) == (200, True, "ok")
+
+
+def test_health_knows_a_database_that_answers_and_takes_no_writes(db, client):
+    Beat.objects.create(name="sweeper", at=timezone.now() - timedelta(seconds=5))
+    assert client.get("/api/health").json()["database"] == "ok"
+    begin_outage, end_outage = {
+        "sqlite": ("PRAGMA query_only = ON", "PRAGMA query_only = OFF"),
+        "postgresql": ("SET LOCAL transaction_read_only = on", "SELECT 1"),
+    }[connection.vendor]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(begin_outage)
+        answer = client.get("/api/health")
+        cursor.execute(end_outage)
+        transaction.set_rollback(True)
+    assert (answer.status_code, answer.json()["ok"], answer.json()["database"]) == (503, False, "takes no writes")
+
+
+def test_an_address_that_is_none_is_answered_in_json(db, client):
+    answer = client.get("/api/nowhere")
+    assert answer.status_code == 404
+    assert (
+        answer.json()["detail"] == "The portal has nothing at /api/nowhere. All addresses of the API are at /api/docs."
+    )
 
 
 def test_the_schema_of_pipeline_files_is_public(db, client):

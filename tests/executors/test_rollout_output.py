@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from pipelines.executors.base import Artifact
+from pipelines.executors.masks import Masker
 from pipelines.executors.rollout.local import masking, processes
 from pipelines.executors.rollout.local.control import keeper
 from pipelines.executors.rollout.local.place import read_json
 from pipelines.executors.rollout.local.replica import hidden
 from pipelines.executors.rollout.release import Service
-from pipelines.executors.secrets import Masker
 from pipelines.executors.store import Store
 from tests.executors.rollout_helpers import SERVER, installation, start_keeper, until
 

@@ -337,3 +337,7 @@ def test_a_wrong_address_says_what_is_missing(sign_in, waiting):
     assert answer.status_code == 404
     assert "There is no run #99 of a pipeline “demo”." in answer.text
     assert sign_in("ann").get(f"/runs/demo/{waiting.number}/explode").status_code == 404
+    unknown = sign_in("ann").get("/nowhere/<b>")
+    assert unknown.status_code == 404
+    assert "The portal has nothing at /nowhere/&lt;b&gt;." in unknown.text
+    assert "Resolver404" not in unknown.text

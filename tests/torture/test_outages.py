@@ -103,6 +103,8 @@ def test_it_says_so_and_goes_on_by_itself(site: Installation, outage: Outage) ->
         assert httpx.get(f"{site.url}/api/health", timeout=30).status_code in (200, 503)
         # Longer than a worker's lease: its work must not count as lost because nobody could write that it goes on.
         time.sleep(max(0.0, 5 - (time.monotonic() - began)))
+        health = httpx.get(f"{site.url}/api/health", timeout=30)
+        assert (health.status_code, health.json()["database"]) != (200, "ok")
     assert site.rows("SELECT 1 FROM pipelines_approval a JOIN pipelines_stage s ON s.id = a.stage_id "
                      "WHERE s.run_id = ?", gated) == []  # fmt: skip
     assert site.rows("SELECT 1 FROM teams_auditentry WHERE action = 'approve' AND target LIKE ?", f"%{address}%") == []

@@ -40,7 +40,9 @@ secrets = [os.environ[name] for name in sys.argv[2:]]
 for secret in secrets:
     data = secret.encode()
     said = [secret, base64.b64encode(data).decode(), base64.b64encode(b"x" + data).decode(), data.hex(),
-            data.hex().upper(), urllib.parse.quote(secret), urllib.parse.quote_plus(secret), repr(secret)]
+            data.hex().upper(), urllib.parse.quote(secret), urllib.parse.quote_plus(secret), repr(secret),
+            base64.b32encode(data).decode(), base64.b64encode(base64.b64encode(b"user:" + data)).decode(),
+            "".join(f"\\\\x{byte:02x}" for byte in data), repr(data), data.hex(" ")]
     print("before", *said, "after", sep="\\n", flush=True)
     print("in a line", secret, "and glued" + secret + "to words", file=sys.stderr, flush=True)
     Path("report.txt").open("a").write("\\n".join(said))
@@ -117,7 +119,10 @@ def forms(secret: str) -> list[bytes]:
     data = secret.encode()
     shifted = [base64.b64encode(b"x" * n + data)[4:-4] for n in range(3)]
     quoted = [quote(secret).encode(), quote(secret, safe="").encode(), quote(secret).lower().encode()]
-    return [data, data.hex().encode(), data.hex().upper().encode(), *shifted, *quoted, secret.encode("utf-16-le")]
+    twice = [base64.b64encode(base64.b64encode(b"user:" + data))[12:-12], base64.b32encode(data)[:-8]]
+    escaped = ["".join(f"\\x{byte:02x}" for byte in data).encode(), data.hex(" ").encode()]
+    shown = [data, data.hex().encode(), data.hex().upper().encode(), secret.encode("utf-16-le")]
+    return [*shown, *shifted, *quoted, *twice, *escaped]
 
 
 def leaks(text: bytes) -> list[str]:

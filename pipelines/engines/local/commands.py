@@ -12,3 +12,8 @@ def end_commands(home: Path) -> int:
 
     The next workers find them lost: what may be repeated begins anew, what may not stops for a person."""
     return process.cut_off(home / "work")
+
+
+def end_command_of(home: Path, key: str) -> int:
+    """As `end_commands`, for one attempt."""
+    return process.cut_off(home / "work" / key)

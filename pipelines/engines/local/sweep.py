@@ -17,6 +17,7 @@ from pipelines.runs.changes import Changes
 from pipelines.snapshots import held_by
 from pipelines.states import ENDED, Reason, State
 
+from .commands import end_command_of
 from .identity import ended_with_the_others, is_dead
 from .intake import HELD_BY
 
@@ -118,6 +119,8 @@ def _lose(pk: int, fence: int, claims: int, why: str) -> None:
         if claims >= QUARANTINE:
             words = f"quarantined: {claims} workers were lost while they worked on it; have a look before you retry it"
             runs.lost(pk, fence, words, quarantine=True)
+            # Nobody follows it any more. On another machine, it ends when somebody retries the stage.
+            end_command_of(settings.HOME, Attempt.objects.values_list("key", flat=True).get(pk=pk))
         else:
             runs.lost(pk, fence, f"{why}; finding out what became of the work")
     except runs.StaleResult:

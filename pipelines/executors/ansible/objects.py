@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pipelines.executors.base import Change
-from pipelines.executors.secrets import MASK
+from pipelines.executors.masks import MASK
 
 _METADATA = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
 _ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision")

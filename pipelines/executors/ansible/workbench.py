@@ -19,8 +19,9 @@ from pipelines.executors.ansible import foreseen, places
 from pipelines.executors.ansible.order import Order
 from pipelines.executors.attempt import environment
 from pipelines.executors.base import Control, Log, PlanError, StageSpec, Workplace
+from pipelines.executors.masks import Masker
 from pipelines.executors.process import Exit
-from pipelines.executors.secrets import Masker, SecretError, resolve
+from pipelines.executors.secrets import SecretError, resolve
 from pipelines.executors.store import Store
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -108,7 +109,7 @@ class Workbench:
             control=control,
             timeout=self.spec.timeout or DEFAULT_TIMEOUT,
             output_limit=OUTPUT_LIMIT,
-            mask=self.masker.mask,
+            masker=self.masker,
             stdin=json.dumps(self._job(inventories, check=check)).encode(),
         )
 

@@ -38,7 +38,8 @@ from pipelines.executors.build.engine import Engine, EngineAwayError, Image
 from pipelines.executors.build.scope import scope_of
 from pipelines.executors.build.settings import Settings, settings_of
 from pipelines.executors.connections import Connections, ConnectionsError, load
-from pipelines.executors.secrets import Masker, resolve
+from pipelines.executors.masks import Masker
+from pipelines.executors.secrets import resolve
 from pipelines.executors.store import Store, StoreError
 
 OUTPUT_LIMIT = 50 * 2**20
@@ -162,7 +163,7 @@ class BuildExecutor:
             control=attempt,
             timeout=wanted.spec.timeout or DEFAULT_TIMEOUT,
             output_limit=OUTPUT_LIMIT,
-            mask=Masker([*wanted.secrets.values(), *passwords, *credentials({**env, **wanted.args})]).mask,
+            masker=Masker([*wanted.secrets.values(), *passwords, *credentials({**env, **wanted.args})]),
             stdin=b"" if process.probe(folder).state != "never_started" else order.stdin(wanted, builder, engine),
         ):
             if isinstance(event, process.Exit):

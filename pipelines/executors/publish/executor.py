@@ -25,6 +25,7 @@ from pipelines.executors.base import (
     Yielded,
 )
 from pipelines.executors.connections import ConnectionsError, load
+from pipelines.executors.masks import Masker
 from pipelines.executors.oci.client import RegistryClient
 from pipelines.executors.oci.credentials import credential_of
 from pipelines.executors.oci.errors import Credential, RegistryAway, RegistryError
@@ -33,7 +34,6 @@ from pipelines.executors.publish import release
 from pipelines.executors.publish.engine import SILENCE, Door, EngineAway, EngineSaidNo, Stopped
 from pipelines.executors.publish.push import Push, tag_of
 from pipelines.executors.publish.wanted import Target, Wanted, wanted
-from pipelines.executors.secrets import Masker
 from pipelines.executors.store import Store
 
 STOPS_WITHIN = 20.0  # seconds that `cancel` waits for a worker to cut its push off

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipelines.executors.base import Artifact, Log, Progress
+from pipelines.executors.masks import Masker
 from pipelines.executors.oci.client import RegistryClient
 from pipelines.executors.oci.errors import RegistryAway, RegistryError, RegistryRefused
 from pipelines.executors.oci.transport import PATIENCE, Patience
 from pipelines.executors.publish.engine import SILENCE, Door, EngineSaidNo, Stopped
 from pipelines.executors.publish.layers import Layers
 from pipelines.executors.publish.wanted import Target, component
-from pipelines.executors.secrets import Masker
 
 EVERY = 0.5  # seconds between two words about progress
 

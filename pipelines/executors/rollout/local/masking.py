@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.executors.secrets import Masker
+from pipelines.executors.masks import Masker
 
 READ_SIZE = 65536
 LARGEST = 5 * 2**20
