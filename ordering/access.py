@@ -49,6 +49,12 @@ def in_networks(address: str, networks: list[str]) -> bool:
     return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
 
 
+def customer_of(request: HttpRequest) -> Any:
+    """The account of whoever is signed in, or None: guests need none."""
+    user = getattr(request, "user", None)
+    return user if user is not None and user.is_authenticated else None
+
+
 def actor_of(request: HttpRequest) -> str:
     """How the history names the one who acts."""
     user = getattr(request, "user", None)

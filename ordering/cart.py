@@ -60,6 +60,10 @@ class Cart:
             return False
         return True
 
+    def renew(self) -> None:
+        """The same cart, to be placed as another order than before."""
+        self.key = str(uuid.uuid4())
+
     def became(self, order: Order) -> None:
         """Start a new, empty cart that remembers the order."""
         if order.idempotency_key == self.key:

@@ -69,3 +69,44 @@ def language_cookie() -> str:
 def menu_max_age() -> float:
     """Seconds for which a drawn menu is shown again. What it says may be that old; an order asks the database."""
     return getattr(settings, "SHOP_MENU_MAX_AGE", 1.0)
+
+
+def tax_rate() -> int:
+    """The tax inside of prices that neither an item nor its category says otherwise, in basis points."""
+    return getattr(settings, "SHOP_TAX_RATE", 0)
+
+
+def payment_provider() -> str:
+    """Who takes payments online: "sandbox" is the test provider, which moves no money; empty for nobody, so that
+    orders are paid at the counter."""
+    return getattr(settings, "SHOP_PAYMENT_PROVIDER", "")
+
+
+def payment_patience() -> float:
+    """Seconds after which a payment without an answer is asked about again."""
+    return getattr(settings, "SHOP_PAYMENT_PATIENCE", 15.0)
+
+
+def payment_deadline() -> float:
+    """Seconds after which a payment that never came through is given up, and its order with it."""
+    return getattr(settings, "SHOP_PAYMENT_DEADLINE", 120.0)
+
+
+def refund_delay() -> float:
+    """Seconds before a refund begins: so long a cancellation can be undone."""
+    return getattr(settings, "SHOP_REFUND_DELAY", 30.0)
+
+
+def accounts() -> bool:
+    """Whether customers may have accounts of their own here. Where the users are a company's, they may not."""
+    return getattr(settings, "SHOP_ACCOUNTS", False)
+
+
+def sender() -> str:
+    """The address from which receipts come."""
+    return getattr(settings, "SHOP_EMAIL_FROM", "") or settings.DEFAULT_FROM_EMAIL
+
+
+def public_url() -> str:
+    """Where customers find the shop, without a slash at the end, for links in mails; empty for no links."""
+    return getattr(settings, "SHOP_PUBLIC_URL", "").rstrip("/")

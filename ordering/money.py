@@ -3,6 +3,8 @@ anywhere."""
 
 from __future__ import annotations
 
+import re
+
 from django.utils.formats import get_format
 from django.utils.translation import pgettext
 
@@ -30,6 +32,15 @@ def line_total(*, price: int, quantity: int) -> int:
 def digits(currency: str) -> int:
     """How many digits of an amount stand after the decimal point."""
     return _EXPONENTS.get(currency, 2)
+
+
+def parse(text: str, currency: str) -> int | None:
+    """An amount as people type it, with a point or a comma, in minor units; None for what is no amount."""
+    exponent = _EXPONENTS.get(currency, 2)
+    found = re.fullmatch(rf"\s*([0-9]{{1,9}})(?:[.,]([0-9]{{1,{exponent or 1}}}))?\s*", text)
+    if found is None or (found[2] and not exponent):
+        return None
+    return int(found[1]) * 10**exponent + int((found[2] or "").ljust(exponent, "0") or 0)
 
 
 def display(amount: int, currency: str) -> str:

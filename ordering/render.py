@@ -20,6 +20,7 @@ def shop_context() -> dict[str, Any]:
         "shop_release": conf.release(),
         "shop_currency": conf.currency(),
         "other_languages": language.others(),
+        "shop_accounts": conf.accounts(),
     }
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
 
-from django.db.models import Prefetch, QuerySet
-from django.utils import timezone
+from django.db.models import Prefetch
 
 from ordering.models import (
     Category,
@@ -19,31 +17,8 @@ from ordering.models import (
     OptionGroup,
     Order,
     OrderEvent,
-    OrderLine,
-    Status,
 )
 from ordering.pricing import Choice, Counted, Dish, Group
-
-# A board is for the eye: more cards in one column than this help nobody.
-MAX_CARDS = 60
-# How long a finished order stays on the board, where it can be undone.
-DONE_FOR = dt.timedelta(minutes=15)
-MAX_DONE = 8
-LATE_AFTER = dt.timedelta(minutes=10)
-SOON_AFTER = dt.timedelta(minutes=5)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the kitchen's board. `more` is how many orders do not fit on it."""
-
-    status: str
-    orders: list[Order]
-    more: int = 0
-
-    @property
-    def label(self) -> str:
-        return str(Status(self.status).label)
 
 
 def menu() -> list[tuple[Category, list[MenuItem]]]:
@@ -125,34 +100,9 @@ def order_by_token(token: str) -> Order | None:
     return Order.objects.filter(token=token).prefetch_related("lines", "events").first()
 
 
-def board() -> list[Column]:
-    """The kitchen's columns: what came in, what is on the grill, what waits at the counter; oldest first."""
-    return [_column(status) for status in (Status.RECEIVED, Status.PREPARING, Status.READY)]
-
-
-def recently_done(*, now: dt.datetime | None = None) -> list[Order]:
-    """What was collected or canceled in the last minutes, newest first: it can still be undone."""
-    since = (now or timezone.now()) - DONE_FOR
-    done = Order.objects.filter(status__in=[Status.COLLECTED, Status.CANCELED], status_since__gte=since)
-    return list(done.order_by("-status_since")[:MAX_DONE])
-
-
-def _column(status: str) -> Column:
-    waiting = Order.objects.filter(status=status)
-    orders = list(_with_lines(waiting).order_by("placed_at")[: MAX_CARDS + 1])
-    more = waiting.count() - MAX_CARDS if len(orders) > MAX_CARDS else 0
-    return Column(status, orders[:MAX_CARDS], more)
-
-
-def _with_lines(orders: QuerySet[Order]) -> QuerySet[Order]:
-    return orders.prefetch_related(Prefetch("lines", OrderLine.objects.order_by("pk")))
-
-
-def age_of(order: Order, *, now: dt.datetime | None = None) -> tuple[int, str]:
-    """Whole minutes since the order was placed, and "fresh", "soon" or "late"."""
-    age = max((now or timezone.now()) - order.placed_at, dt.timedelta())
-    urgency = "late" if age >= LATE_AFTER else "soon" if age >= SOON_AFTER else "fresh"
-    return int(age.total_seconds() // 60), urgency
+def orders_of(customer: int, *, limit: int) -> list[Order]:
+    """The last orders of an account with their lines, the newest first. Two queries."""
+    return list(Order.objects.filter(customer=customer).order_by("-placed_at").prefetch_related("lines")[:limit])
 
 
 def reached(events: Iterable[OrderEvent]) -> dict[str, dt.datetime]:

@@ -144,8 +144,9 @@ class OrderLine(models.Model):
     # Rate in basis points (1900 is 19 %) of the tax inside the price, and this line's share of the order's discount.
     tax_rate = models.PositiveSmallIntegerField(default=0, db_default=0)
     discount = models.PositiveBigIntegerField(default=0, db_default=0)
-    # Where in the kitchen it is made, and since when it is.
+    # Where in the kitchen it is made, which stations have made their part, and since when all of it is.
     station = models.CharField(max_length=20, blank=True, default="", db_default="")
+    made = models.JSONField(default=list, db_default=models.Value([], output_field=models.JSONField()))
     made_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

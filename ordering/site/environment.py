@@ -122,6 +122,63 @@ def currency(name: str, default: str) -> str:
     return code
 
 
+def basis_points(name: str, default: str) -> int:
+    """A rate in percent with at most two decimals, in basis points."""
+    rate = text(name, default)
+    if not re.fullmatch(r"[0-9]{1,2}([.][0-9]{1,2})?", rate):
+        raise ImproperlyConfigured(f"{name} is {rate!r}; expected percent, such as 19 or 7.5.")
+    whole, _point, rest = rate.partition(".")
+    return int(whole) * 100 + int(rest.ljust(2, "0"))
+
+
+def one_of(name: str, choices: tuple[str, ...]) -> str:
+    """One of the choices; the first where nothing is said."""
+    chosen = text(name, choices[0])
+    if chosen not in choices:
+        known = ", ".join(choice or "nothing" for choice in choices)
+        raise ImproperlyConfigured(f"{name} is {chosen!r}; expected one of: {known}.")
+    return chosen
+
+
+def seconds(name: str, default: str) -> float:
+    given = text(name, default)
+    if not re.fullmatch(r"[0-9]{1,6}([.][0-9]{1,3})?", given):
+        raise ImproperlyConfigured(f"{name} is {given!r}; expected seconds, such as 30.")
+    return float(given)
+
+
+def email() -> dict[str, Any]:
+    """Django's settings of mail by EMAIL_URL: smtp://user:password@host:port (smtps: TLS from the start, smtp+tls:
+    STARTTLS), file:///folder, or console:. By default files in DATA_DIR/mail, which send nothing."""
+    url = text("EMAIL_URL") or (f"file://{Path(text('DATA_DIR')).resolve()}/mail" if text("DATA_DIR") else "console:")
+    parts = urlsplit(url)
+    backends = "django.core.mail.backends"
+    if parts.scheme == "console":
+        return {"EMAIL_BACKEND": f"{backends}.console.EmailBackend"}
+    if parts.scheme == "file" and parts.path.startswith("/"):
+        return {"EMAIL_BACKEND": f"{backends}.filebased.EmailBackend", "EMAIL_FILE_PATH": parts.path}
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in ("smtp", "smtps", "smtp+tls") or not parts.hostname or port == -1:
+        # The address may hold a password: it is not repeated here.
+        raise ImproperlyConfigured(
+            "EMAIL_URL cannot be read; expected smtp://user:password@host:port, smtps://..., smtp+tls://..., "
+            "file:///folder or console:."
+        )
+    return {
+        "EMAIL_BACKEND": f"{backends}.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port or {"smtp": 25, "smtps": 465, "smtp+tls": 587}[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_TIMEOUT": 20,
+    }
+
+
 def static_url(name: str, default: str) -> str:
     url = text(name, default)
     if not re.fullmatch(r"/([-\w.]+/)+", url):

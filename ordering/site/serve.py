@@ -1,5 +1,7 @@
 """Serve the shop alone: python -m ordering.site.serve --port 8000
 
+Beside the requests it finds out payments without an answer, does refunds and sends mails, see `ordering.upkeep`.
+
 The schema has to be migrated before; until it is, /healthz answers 503 and says so.
 """
 
@@ -19,10 +21,14 @@ def main() -> None:
         from ordering.site.asgi import application  # reads and checks the environment
     except ImproperlyConfigured as error:
         raise SystemExit(f"The shop cannot start: {error}") from error
+    from ordering import upkeep  # its tables are known from here on
+
     anchor = _anchor()
+    stop_upkeep = upkeep.in_background()
     try:
         serving.run(application, options)
     finally:
+        stop_upkeep()
         if anchor:
             anchor.close()
 

@@ -19,6 +19,19 @@ SHOP_NAME = env.text("SHOP_NAME", "Burger Stack")
 SHOP_CURRENCY = env.currency("SHOP_CURRENCY", "EUR")
 SHOP_NOTICE = env.text("SHOP_NOTICE")
 SHOP_TIME_ZONE = TIME_ZONE = env.time_zone("SHOP_TIME_ZONE", "UTC")
+SHOP_TAX_RATE = env.basis_points("SHOP_TAX_RATE", "0")
+SHOP_PAYMENT_PROVIDER = env.one_of("PAYMENT_PROVIDER", ("", "sandbox"))
+SHOP_PAYMENT_PATIENCE = env.seconds("PAYMENT_PATIENCE", "15")
+SHOP_PAYMENT_DEADLINE = env.seconds("PAYMENT_DEADLINE", "120")
+SHOP_SANDBOX_DELAY = env.seconds("SANDBOX_DELAY", "0")
+SHOP_ACCOUNTS = True
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+SHOP_PUBLIC_URL = env.text("SHOP_PUBLIC_URL")
+SHOP_EMAIL_FROM = env.text("EMAIL_FROM", "shop@localhost")
+globals().update(env.email())
 SHOP_KITCHEN_NETWORKS = env.networks("KITCHEN_ALLOWED", "127.0.0.0/8,::1/128")
 
 # Where measurements go, and by what they are believed; a rollout gives both. Without them nothing is measured.

@@ -7,23 +7,28 @@ An error is {"error": {"code", "message"}}; what keeps an order from being place
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
-from ordering import conf, orders, pricing, selectors
-from ordering.models import MenuItem, Order
+from ordering import conf, estimate, orders, payments, pickup, pricing, promos, selectors
+from ordering.models import MenuItem, Order, Status
 from ordering.pricing import Dish, Group, Line
+from ordering.terms import MAX_EMAIL, Terms
 from ordering.wishes import MAX_CHOICES, MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
 
 MAX_BODY = 16 * 1024
+FIELDS = {"name", "note", "lines", "expected_total", "email", "pickup", "promo", "tip", "payment"}
 
 
 class BadRequestError(Exception):
@@ -48,28 +53,51 @@ def menu(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"currency": conf.currency(), "categories": categories})
 
 
+@require_safe
+def hours(_request: HttpRequest) -> JsonResponse:
+    """{"open", "why", "ready_in", "slots": [{"pickup", "left"}], "sources"}: whether an order is taken at once, in how
+    many minutes it would be ready, what other times can be chosen, and what can be paid with online."""
+    shop = pickup.hours()
+    return JsonResponse(
+        {
+            "open": shop.is_open,
+            "why": shop.closed_because,
+            "ready_in": estimate.for_new_order(shop.state, now=shop.now).minutes if shop.is_open else None,
+            "slots": [{"pickup": slot.starts_at.isoformat(), "left": slot.left} for slot in pickup.offered(shop)],
+            "sources": [{"source": source.token, "label": source.label} for source in payments.sources()],
+        }
+    )
+
+
 @csrf_exempt
 @require_POST
 @sensitive_variables()
 def place(request: HttpRequest) -> JsonResponse:
     """Place {"name", "note"?, "lines": [{"item": slug, "quantity": n, "choices"?: {group: [option]}}],
-    "expected_total"?} under Idempotency-Key. A part of a combo is a group; required groups that are left out take what
-    is preselected.
+    "expected_total"?, ...} under Idempotency-Key. A part of a combo is a group; required groups that are left out take
+    what is preselected.
 
-    201 with the receipt; 200 with the same receipt for the same key and order; 409 where the key placed
-    another order; 422 with the problems; 400, 413 and 415 for a request that cannot be read.
+    And how: "email"?, "pickup"? (a time of `hours`), "promo"?, "tip"? (minor units), "payment"? ({"method":
+    "counter"}, or "online" with a "source"). `expected_total` is what the lines cost, before discount and tip.
+
+    201 with the receipt; 202 while its payment has no answer yet (ask again with the same key); 402 where the payment
+    was declined, and nothing was charged; 200 with the same receipt for the same key and order; 409 where the key
+    placed another order; 422 with the problems; 400, 413 and 415 for a request that cannot be read.
     """
     try:
         key = _key(request)
-        wish = _wish(_body(request))
-        order, created = orders.place(key=key, wish=wish, actor="api")
+        body = _body(request)
+        order, created = orders.place(key=key, wish=_wish(body), terms=_terms(body), actor="api")
     except BadRequestError as error:
         return _error(error.status, error.code, str(error))
     except orders.KeyReusedError as error:
         return _error(409, "key_reused", str(error))
     except orders.CannotPlaceError as error:
         return JsonResponse({"problems": [problem.as_dict() for problem in error.problems]}, status=422)
-    response = JsonResponse(_receipt(order), status=201 if created else 200)
+    except orders.NotPaidError as error:
+        return _error(402, "not_paid", str(error))
+    status = 202 if order.status == Status.UNPAID else 201 if created else 200
+    response = JsonResponse(_receipt(order), status=status)
     response["Location"] = _address(order)
     return response
 
@@ -83,7 +111,13 @@ def order(_request: HttpRequest, token: str) -> JsonResponse:
     history = [
         {"kind": event.kind, "status": event.to_status, "at": event.at.isoformat()} for event in found.events.all()
     ]
-    now = {"status": found.status, "status_since": found.status_since.isoformat(), "history": history}
+    expected = estimate.for_order(found)
+    now = {
+        "status": found.status,
+        "status_since": found.status_since.isoformat(),
+        "ready_at": expected.ready_at.isoformat() if expected else None,
+        "history": history,
+    }
     return JsonResponse(_receipt(found) | now)
 
 
@@ -133,6 +167,12 @@ def _receipt(order: Order) -> dict[str, Any]:
         "note": order.note,
         "currency": order.currency,
         "total": order.total,
+        "discount": order.discount,
+        "tip": order.tip,
+        "tax": order.tax,
+        "promo": order.promo_code,
+        "pickup": order.pickup_at.isoformat() if order.pickup_at else None,
+        "payment": order.payment_method,
         "placed_at": order.placed_at.isoformat(),
         "lines": [
             {
@@ -180,9 +220,10 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         raise BadRequestError(400, "json", _("The body is not JSON.")) from None
     if not isinstance(body, dict):
         raise BadRequestError(400, "json", _("Expected a JSON object with name and lines."))
-    if unknown := sorted(set(body) - {"name", "note", "lines", "expected_total"}):
-        message = _("Unknown: %(unknown)s. Expected name, note, lines and expected_total.")
-        raise BadRequestError(400, "unknown_field", message % {"unknown": ", ".join(unknown)[:200]})
+    if unknown := sorted(set(body) - FIELDS):
+        message = _("Unknown: %(unknown)s. Expected some of %(known)s.")
+        values = {"unknown": ", ".join(unknown)[:200], "known": ", ".join(sorted(FIELDS))}
+        raise BadRequestError(400, "unknown_field", message % values)
     return body
 
 
@@ -193,6 +234,39 @@ def _wish(body: dict[str, Any]) -> Wish:
     if total is not None and (type(total) is not int or not 0 <= total < 10**12):
         raise BadRequestError(400, "expected_total", _("Expected expected_total as a number of minor units."))
     return Wish(_lines(body.get("lines")), clean_text(name), clean_text(note, lines=True), total)
+
+
+def _terms(body: dict[str, Any]) -> Terms:
+    email, promo, tip = body.get("email", ""), body.get("promo", ""), body.get("tip", 0)
+    payment = body.get("payment", {"method": "counter"})
+    if not isinstance(email, str) or not isinstance(promo, str):
+        raise BadRequestError(400, "text", _("Expected email and promo as text."))
+    if type(tip) is not int or not 0 <= tip < 10**12:
+        raise BadRequestError(400, "tip", _("Expected tip as a number of minor units."))
+    if not isinstance(payment, dict) or not all(isinstance(text, str) for text in payment.values()):
+        message = _('Expected payment as {"method": "counter"}, or {"method": "online", "source": "..."}.')
+        raise BadRequestError(400, "payment", message)
+    return Terms(
+        email=clean_text(email)[: MAX_EMAIL + 1],
+        pickup=_pickup(body.get("pickup")),
+        promo=promos.clean(clean_text(promo)),
+        tip=tip,
+        payment=payment.get("method", ""),
+        source=payment.get("source", "")[:100],
+        language=get_language() or "",
+    )
+
+
+def _pickup(text: Any) -> dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = parse_datetime(text) if isinstance(text, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadRequestError(400, "pickup", _("Expected pickup as a time with its zone, or null."))
+    return moment
 
 
 def _lines(rows: Any) -> tuple[Line, ...]:

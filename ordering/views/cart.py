@@ -22,7 +22,9 @@ from ordering.wishes import MAX_LINES, MAX_QUANTITY, is_slug, problems_of_lines
 
 @require_safe
 def cart(request: HttpRequest) -> HttpResponse:
-    return _cart_page(request, carts.load(request))
+    basket = carts.load(request)
+    lost = _("Some of it cannot be had today, so it was left out.") if "missing" in request.GET else ""
+    return render_shop(request, "ordering/cart.html", {**cart_context(basket), "problem": lost})
 
 
 @require_POST

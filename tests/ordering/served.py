@@ -61,19 +61,31 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=30)
-        self.log = log
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*command, "--port", str(self.port)], env=env, cwd=ROOT, stdout=output, stderr=output
-            )
+        self.log, self.command, self.process_env = log, [*command, "--port", str(self.port)], env
+        self.process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.log.open("a") as output:
+            return subprocess.Popen(self.command, env=self.process_env, cwd=ROOT, stdout=output, stderr=output)
 
     def __enter__(self) -> Any:
+        self._until_it_answers()
+        return self
+
+    def kill_and_restart(self) -> None:
+        """Without warning, in the middle of whatever it does; then another on the same port."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+        self.process = self._started()
+        self._until_it_answers()
+
+    def _until_it_answers(self) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             with contextlib.suppress(httpx.TransportError):
                 self.client.get("/healthz")
-                return self
+                return
             time.sleep(0.05)
         raise AssertionError(f"{self.url} does not answer: {self.log.read_text()}")
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input:not([type=hidden])")]
     .filter((e) => e.offsetParent !== null && !e.classList.contains("skip"))
+    .map((e) => e.closest("label") || e)  // a tap on its label is a tap on it
     .map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
     .filter(([, box]) => box.height < 44 || box.width < 44)
     .map(([text, box]) => `${text}: ${box.width} x ${box.height}`)"""

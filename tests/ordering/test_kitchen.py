@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from ordering import access, orders, selectors
+from ordering import access, board, orders
 from ordering.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -134,7 +134,7 @@ def test_the_board_is_sent_again_only_when_it_changed(client, kitchen, place):
 def test_age_has_a_word(place, minutes, urgency):
     order = place()
     now = order.placed_at + dt.timedelta(minutes=minutes, seconds=1)
-    assert selectors.age_of(order, now=now) == (minutes, urgency)
+    assert board.age_of(order, now=now) == (minutes, urgency)
 
 
 def test_an_unknown_order_is_not_found(client, kitchen, menu):
@@ -172,3 +172,94 @@ def test_the_number_of_queries_does_not_grow_with_the_orders(client, kitchen, pl
         client.get(reverse(BOARD))
     with django_assert_max_num_queries(5):  # the order, its lines and events, and the session's user
         client.get(order.get_absolute_url())
+
+
+def at_station(client, order, action, station):
+    return client.post(reverse(f"ordering:kitchen-{action}", args=[order.pk]), {"station": station})
+
+
+def test_a_station_sees_its_own_lines_only(client, kitchen, place):
+    place({"classic-smash": 1, "fries": 1})
+    place({"cola": 1})
+    page = client.get(reverse(BOARD), {"station": "fryer"}).content.decode()
+    assert "Fries" in page
+    assert "Classic Smash" not in page
+    assert "Craft Cola" not in page
+    assert "Classic Smash" in client.get(reverse(BOARD), {"station": "nonsense"}).content.decode()
+
+
+def test_the_last_station_makes_the_order_ready_and_each_can_take_it_back(client, kitchen, place):
+    order = place({"classic-smash": 1, "fries": 1})
+    assert at_station(client, order, "make", "grill")["Location"] == reverse(BOARD) + "?station=grill"
+    order.refresh_from_db()
+    assert order.status == "preparing"
+    assert "waits for: Fryer" in client.get(reverse(BOARD)).content.decode()
+    at_station(client, order, "make", "grill")
+    at_station(client, order, "make", "fryer")
+    order.refresh_from_db()
+    assert order.status == "ready"
+    at_station(client, order, "unmake", "fryer")
+    order.refresh_from_db()
+    assert order.status == "preparing"
+    assert [line.name for line in order.lines.all() if line.made_at] == ["Classic Smash"]
+    at_station(client, order, "make", "fryer")
+    order.refresh_from_db()
+    assert [event.to_status for event in order.events.all()] == ["received", "preparing", "ready", "preparing", "ready"]
+
+
+def test_a_whole_order_that_was_ready_by_mistake_is_made_again_by_its_stations(client, kitchen, place):
+    order = place({"classic-smash": 1, "fries": 1})
+    at_station(client, order, "make", "grill")
+    order.refresh_from_db()
+    orders.advance(order=order, expect="preparing", actor="chef")
+    orders.undo(order=order, expect="ready", actor="chef")
+    assert {line.name: bool(line.made_at) for line in order.lines.all()} == {"Classic Smash": True, "Fries": False}
+    at_station(client, order, "make", "fryer")
+    order.refresh_from_db()
+    assert order.status == "ready"
+
+
+def test_parts_of_a_combo_are_made_at_their_own_stations(place):
+    order = place({"classic-smash": 1})
+    line = order.lines.get()
+    line.choices = [
+        {"group": "side", "choice": "fries", "name": "Fries", "shown": "Fries", "part": True, "station": "fryer"},
+        {"group": "drink", "choice": "cola", "name": "Cola", "shown": "Cola", "part": True, "station": "drinks"},
+        {"group": "extras", "choice": "egg", "name": "Egg", "shown": "Egg", "part": False, "station": ""},
+    ]
+    line.save()
+    assert orders.stations_of(line) == ["fryer", "drinks"]
+    orders.make(order=order, station="fryer", actor="chef")
+    ticket = board.board("drinks").columns[0].tickets[0]
+    assert ticket.lines[0].details == ["Cola", "Egg"]
+    assert orders.make(order=order, station="drinks", actor="chef").status == "ready"
+
+
+def test_an_unknown_station_makes_nothing(client, kitchen, place):
+    assert at_station(client, place(), "make", "attic").status_code == 404
+
+
+def test_an_order_for_later_waits_beside_the_board(client, kitchen, place):
+    order = place()
+    Order.objects.filter(pk=order.pk).update(pickup_at=timezone.now() + dt.timedelta(hours=3))
+    shown = board.board()
+    assert shown.columns[0].tickets == []
+    assert shown.later == [order]
+    soon = board.board(now=timezone.now() + dt.timedelta(hours=2, minutes=50))
+    assert [ticket.order for ticket in soon.columns[0].tickets] == [order]
+    assert soon.columns[0].tickets[0].urgency == "late"
+
+
+def test_the_kitchen_pauses_and_goes_on(client, kitchen, menu):
+    client.post(reverse("ordering:kitchen-pause"), {"minutes": "30", "reason": "The fryer is being cleaned."})
+    page = client.get(reverse(BOARD)).content.decode()
+    assert "No new orders until" in page
+    assert "The fryer is being cleaned." in page
+    client.post(reverse("ordering:change-cart"), {"add": "fries"})
+    assert "The fryer is being cleaned." in client.get(reverse("ordering:checkout")).content.decode()
+    client.post(reverse("ordering:kitchen-pause"), {"minutes": "0"})
+    assert "No new orders until" not in client.get(reverse(BOARD)).content.decode()
+
+
+def test_only_the_kitchen_pauses(client, closed, menu):
+    assert client.post(reverse("ordering:kitchen-pause"), {"minutes": "30"}).status_code == 403

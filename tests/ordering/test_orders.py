@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from ordering import orders, selectors
 from ordering.models import MenuItem, Order, OrderEvent, OrderLine, Status
+from ordering.orders import placing
 from ordering.wishes import MAX_LINES, MAX_QUANTITY, Wish, clean_text, plain_lines
 
 pytestmark = pytest.mark.django_db
@@ -108,7 +109,7 @@ def test_a_problem_with_one_item_leaves_the_stock_of_the_others(menu, monkeypatc
     """The stock that was read a moment ago may be gone when it is taken; then all of it is given back."""
     stale = selectors.dishes()
     MenuItem.objects.filter(slug="apple-pie").update(stock=1)
-    monkeypatch.setattr(orders, "dishes_of", lambda _wish: stale)
+    monkeypatch.setattr(placing, "dishes_of", lambda _wish: stale)
     with pytest.raises(orders.CannotPlaceError) as error:
         orders.place(key="key-of-ada", wish=Wish(plain_lines({"brownie": 2, "apple-pie": 2}), name="Ada"))
     assert codes(error) == ["not_enough"]

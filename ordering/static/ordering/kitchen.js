@@ -8,9 +8,45 @@
   let changes = 0;
   let readUntil = 0; // a message about what was not possible stays long enough to be read
 
+  // A tone for each order that was not there before. Browsers play none before a tap, so the switch is one.
+  const sound = document.getElementById("sound");
+  let audio = null;
+  const onBoard = () => new Set([...board.querySelectorAll("[data-new]")].map((ticket) => ticket.dataset.new));
+  let known = onBoard();
+
+  const ring = () => {
+    if (!audio) return;
+    for (const [at, pitch] of [[0, 880], [0.18, 1175]]) {
+      const tone = audio.createOscillator();
+      const volume = audio.createGain();
+      tone.frequency.value = pitch;
+      volume.gain.setValueAtTime(0.4, audio.currentTime + at);
+      volume.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + at + 0.4);
+      tone.connect(volume).connect(audio.destination);
+      tone.start(audio.currentTime + at);
+      tone.stop(audio.currentTime + at + 0.4);
+    }
+    document.documentElement.dataset.rung = String(Number(document.documentElement.dataset.rung || 0) + 1);
+  };
+
+  const switchSound = (on) => {
+    audio = on ? audio || new AudioContext() : null;
+    sound.setAttribute("aria-pressed", String(on));
+    sound.textContent = on ? sound.dataset.on : sound.dataset.off;
+  };
+  sound.hidden = false;
+  sound.addEventListener("click", () => {
+    switchSound(!audio);
+    ring();
+  });
+
   const show = (html) => {
     const focused = board.contains(document.activeElement) ? document.activeElement.id : "";
     board.innerHTML = html;
+    const now = onBoard();
+    if ([...now].some((order) => !known.has(order))) ring();
+    // What was taken back is not new: it stays known as long as the page is open.
+    known = new Set([...known, ...now]);
     if (focused) document.getElementById(focused)?.focus();
   };
 
@@ -42,7 +78,7 @@
     if (!button) return;
     event.preventDefault();
     const body = new URLSearchParams(new FormData(form));
-    body.set(button.name, button.value);
+    if (button.name) body.set(button.name, button.value);
     changes += 1;
     button.disabled = true;
     try {

@@ -1,0 +1,168 @@
+"""What the kitchen sees: every open order by status, or what one station has to make. The number of queries never grows
+with the number of stored orders."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from ordering import pickup
+from ordering.models import Order, OrderLine, ShopState, Station, Status
+from ordering.orders import stations_of
+
+# A board is for the eye: more cards in one column than this help nobody.
+MAX_CARDS = 60
+# How long a finished order stays on the board, where it can be undone.
+DONE_FOR = dt.timedelta(minutes=15)
+MAX_DONE = 8
+MAX_LATER = 12
+LATE_AFTER = dt.timedelta(minutes=10)
+SOON_AFTER = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class TicketLine:
+    """`details` are the choices, of a station only its own parts of a combo; `made` is about the same."""
+
+    quantity: int
+    name: str
+    details: list[str]
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An order on the board. `urgency` is fresh, soon or late; `waits_for` names the stations that have not made their
+    part; `made_here` whether the board's own station has."""
+
+    order: Order
+    lines: list[TicketLine]
+    minutes: int
+    urgency: str
+    waits_for: list[str]
+    made_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the kitchen's board. `more` is how many orders do not fit on it."""
+
+    status: str
+    label: str
+    tickets: list[Ticket]
+    more: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.tickets) + self.more
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """`station` "" is the whole kitchen. `later` are orders whose time to begin has not come, the next one first."""
+
+    station: str
+    columns: list[Column]
+    done: list[Order]
+    later: list[Order]
+    state: ShopState
+    paused: bool
+
+
+def board(station: str = "", *, now: dt.datetime | None = None) -> Board:
+    """The board of a station, or of the whole kitchen; oldest first. Seven queries at most."""
+    now, state = now or timezone.now(), pickup.state()
+    begin = now + dt.timedelta(minutes=state.lead_minutes)
+    received = Order.objects.filter(Q(pickup_at=None) | Q(pickup_at__lte=begin), status=Status.RECEIVED)
+    waiting = {
+        Status.RECEIVED: received,
+        Status.PREPARING: Order.objects.filter(status=Status.PREPARING),
+        Status.READY: Order.objects.filter(status=Status.READY),
+    }
+    found = {status: list(orders.order_by("placed_at")[: MAX_CARDS + 1]) for status, orders in waiting.items()}
+    prefetch_related_objects([order for orders in found.values() for order in orders], "lines")
+    tickets = {
+        status: [_ticket(order, station, state, now) for order in orders[:MAX_CARDS]]
+        for status, orders in found.items()
+    }
+    more = {
+        status: waiting[status].count() - MAX_CARDS if len(orders) > MAX_CARDS else 0
+        for status, orders in found.items()
+    }
+    return Board(
+        station=station,
+        columns=_of_station(tickets, more) if station else _of_kitchen(tickets, more),
+        done=[] if station else recently_done(now=now),
+        later=list(_later(begin)[:MAX_LATER]),
+        state=state,
+        paused=state.is_paused(now),
+    )
+
+
+def recently_done(*, now: dt.datetime | None = None) -> list[Order]:
+    """What was collected or canceled in the last minutes, newest first: it can still be undone."""
+    since = (now or timezone.now()) - DONE_FOR
+    done = Order.objects.filter(status__in=[Status.COLLECTED, Status.CANCELED], status_since__gte=since)
+    return list(done.order_by("-status_since")[:MAX_DONE])
+
+
+def age_of(order: Order, *, lead_minutes: int = 0, now: dt.datetime | None = None) -> tuple[int, str]:
+    """Whole minutes since the kitchen should have known of the order, and "fresh", "soon" or "late"."""
+    since = order.placed_at
+    if order.pickup_at:
+        since = max(since, order.pickup_at - dt.timedelta(minutes=lead_minutes))
+    age = max((now or timezone.now()) - since, dt.timedelta())
+    urgency = "late" if age >= LATE_AFTER else "soon" if age >= SOON_AFTER else "fresh"
+    return int(age.total_seconds() // 60), urgency
+
+
+def _later(begin: dt.datetime) -> QuerySet[Order]:
+    return Order.objects.filter(status=Status.RECEIVED, pickup_at__gt=begin).order_by("pickup_at")
+
+
+def _of_kitchen(tickets: dict[Status, list[Ticket]], more: dict[Status, int]) -> list[Column]:
+    return [Column(status, str(status.label), tickets[status], more[status]) for status in tickets]
+
+
+def _of_station(tickets: dict[Status, list[Ticket]], more: dict[Status, int]) -> list[Column]:
+    """What the station has to make, and what it has just made and may take back."""
+    mine = {status: [ticket for ticket in found if ticket.lines] for status, found in tickets.items()}
+    to_make = [
+        ticket for status in (Status.RECEIVED, Status.PREPARING) for ticket in mine[status] if not ticket.made_here
+    ]
+    made = [ticket for status in (Status.PREPARING, Status.READY) for ticket in mine[status] if ticket.made_here]
+    to_make.sort(key=lambda ticket: ticket.order.placed_at)
+    made.sort(key=lambda ticket: ticket.order.status_since, reverse=True)
+    return [
+        Column("to-make", _("To make"), to_make, more[Status.RECEIVED] + more[Status.PREPARING]),
+        Column("made", _("Made"), made[:MAX_DONE]),
+    ]
+
+
+def _ticket(order: Order, station: str, state: ShopState, now: dt.datetime) -> Ticket:
+    lines = list(order.lines.all())
+    minutes, urgency = age_of(order, lead_minutes=state.lead_minutes, now=now)
+    labels = dict(Station.choices)
+    waits_for = {one: labels.get(one, one) for line in lines for one in _missing(line)}
+    mine = [line for line in lines if not station or station in stations_of(line)]
+    shown = [_shown(line, station) for line in mine]
+    made_here = bool(station) and bool(shown) and all(line.made for line in shown)
+    return Ticket(order, shown, minutes, urgency, [str(label) for label in waits_for.values()], made_here)
+
+
+def _missing(line: OrderLine) -> list[str]:
+    return [] if line.made_at else [station for station in stations_of(line) if station not in line.made]
+
+
+def _shown(line: OrderLine, station: str) -> TicketLine:
+    details = [
+        choice["name"]
+        for choice in line.choices
+        if not station or not choice.get("part") or (choice.get("station") or line.station) == station
+    ]
+    made = line.made_at is not None or (bool(station) and station in line.made)
+    return TicketLine(line.quantity, line.name, details, made)
