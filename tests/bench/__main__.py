@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "idle": ("tests.bench.idle",),
     "pages": ("tests.bench.pages",),
     "live": ("tests.bench.live",),
+    "measure": ("tests.bench.measure",),
     "push": ("tests.bench.push",),
     "rollout": ("tests.bench.rollout",),
     "images": ("tests.bench.images",),
