@@ -32,6 +32,20 @@ class RollBackForm(forms.Form):
     reason = forms.CharField(max_length=2000, required=False)
 
 
+class RegistryForm(forms.Form):
+    """Which plan: of a stage that publishes, and what stays in any case."""
+
+    pipeline = forms.SlugField(max_length=100)
+    stage = forms.CharField(max_length=200)
+    keep = forms.IntegerField(min_value=1, max_value=1000, required=False)
+    days = forms.IntegerField(min_value=0, max_value=10_000, required=False)
+
+
+class CleanForm(RegistryForm):
+    plan = forms.CharField(max_length=80)
+    reason = forms.CharField(max_length=2000, required=False)
+
+
 class RunFilter(forms.Form):
     pipeline = forms.SlugField(required=False)
     state = forms.ChoiceField(required=False, choices=[("", "any"), *((s.value, s.value) for s in RunState)])

@@ -5,7 +5,20 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path, register_converter
 
-from .views import engines, environments, imports, inbox, people, performance, pipelines, polling, runs, sign_in, stages
+from .views import (
+    engines,
+    environments,
+    imports,
+    inbox,
+    people,
+    performance,
+    pipelines,
+    polling,
+    registries,
+    runs,
+    sign_in,
+    stages,
+)
 
 
 class _OneOf:
@@ -65,6 +78,8 @@ urlpatterns = [
     path("environments/<slug:pipeline>/<slug:name>/releases/<str:release>", performance.release, name="release"),
     path("engines", engines.page, name="engines"),
     path("engines/test", engines.test, name="test-engine"),
+    path("registries", registries.page, name="registries"),
+    path("registries/clean", registries.clean, name="clean-registry"),
     path("imports", imports.page, name="imports"),
     path("imports/argo", imports.argo, name="import-argo"),
     path("pipelines", pipelines.all_of_them, name="pipelines"),

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from pipelines.engines.addresses import RefusedInputError, check_address, check_commit, check_ref
+from pipelines.engines.registry_cleaning import DAYS, KEEP
 from pipelines.performance import dashboard
 from pipelines.states import RunState
 from teams.models import Team, slug_validator
@@ -185,6 +186,18 @@ class EventFilter(Since):
 
 class LogFilter(Since):
     format = serializers.ChoiceField(["json", "txt"], required=False)
+
+
+class RegistryPlan(Body):
+    pipeline = serializers.SlugField(max_length=100)
+    stage = serializers.CharField(max_length=200, default="publish", help_text="One that publishes images.")
+    keep = serializers.IntegerField(min_value=1, max_value=1000, default=KEEP, help_text="Releases that stay.")
+    days = serializers.IntegerField(min_value=0, max_value=10_000, default=DAYS, help_text="What is younger stays.")
+
+
+class CleanRegistry(RegistryPlan):
+    plan = serializers.CharField(max_length=80, help_text="The digest of the plan that was shown.")
+    reason = _reason(required=True)
 
 
 class TestEngine(Body):

@@ -441,3 +441,43 @@ class Engine(Shape):
 class Engines(Shape):
     engines = Engine(many=True)
     problem = s.CharField()
+
+
+class Publisher(Shape):
+    pipeline = s.CharField()
+    stage = s.CharField()
+    owner = s.CharField()
+    registry = s.CharField()
+    repository = s.CharField()
+
+
+class Publishers(Shape):
+    registries = Publisher(many=True)
+
+
+class GoingImage(Shape):
+    name = s.CharField(help_text="REPOSITORY@DIGEST")
+    tags = s.ListField(child=s.CharField())
+
+
+class StayingImage(GoingImage):
+    reasons = s.ListField(child=s.CharField())
+
+
+class MissingImage(Shape):
+    name = s.CharField()
+    reason = s.CharField()
+
+
+class RetentionPlan(Shape):
+    registry = s.CharField()
+    digest = s.CharField(help_text="Of what would be deleted; deleting names it.")
+    frees = s.IntegerField(help_text="Bytes that the registry's own garbage collection can win at most.")
+    delete = GoingImage(many=True)
+    keep = StayingImage(many=True)
+    missing = MissingImage(many=True)
+
+
+class Cleaned(Shape):
+    deleted = s.ListField(child=s.CharField())
+    problem = s.CharField(help_text="Why the rest was not deleted, empty if all was.")

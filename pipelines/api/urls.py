@@ -7,6 +7,7 @@ from . import environment_views as environments
 from . import import_views as imports
 from . import performance_views as performance
 from . import pipeline_views as pipelines
+from . import registry_views as registries
 from . import run_views as runs
 from . import stage_views as stages
 from .health import HealthView
@@ -54,6 +55,9 @@ urlpatterns = [
     path(f"{STAGE}/override-freeze", stages.OverrideFreezeView.as_view(), name="override-freeze"),
     path("engines", engines.EnginesView.as_view(), name="engines"),
     path("engines/test", engines.TestView.as_view(), name="engine-test"),
+    path("registries", registries.RegistriesView.as_view(), name="registries"),
+    path("registries/plan", registries.RegistryPlanView.as_view(), name="registry-plan"),
+    path("registries/clean", registries.CleanRegistryView.as_view(), name="clean-registry"),
     path("imports/argo/pipeline", imports.ConvertView.as_view(), name="import-argo-pipeline"),
     path("imports/argo", imports.ArgoView.as_view(), name="import-argo"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Max
 from django.utils import timezone
 
 from pipelines import runs
@@ -46,6 +47,28 @@ class Published:
     number: int
     run_ended: bool
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """A stage that publishes images, as its last run has it."""
+
+    pipeline: str
+    stage: str
+    owner: str
+    registry: str
+    repository: str
+
+
+def publishers() -> list[Publisher]:
+    """All stages that publish images to a registry, by pipeline and name."""
+    last = Stage.objects.filter(kind="publish").values("run__pipeline", "name").annotate(last=Max("pk"))
+    rows = Stage.objects.filter(pk__in=[row["last"] for row in last]).select_related("run__pipeline")
+    return [
+        Publisher(row.run.pipeline.slug, row.name, row.owner, told["registry"], str(told.get("repository") or ""))
+        for row in rows.order_by("run__pipeline__slug", "name")
+        if (told := _with(row)).get("registry")
+    ]
 
 
 def show(*, pipeline: str, stage: str, user: User, keep: int = KEEP, days: int = DAYS) -> RetentionPlan:
@@ -91,6 +114,20 @@ def carry_out(
                 tags=list(image.tags),
             )  # fmt: skip
             yield image
+
+
+def cleaned(**which: Any) -> tuple[list[str], str]:
+    """`carry_out` to its end: what is gone, and why the rest was not deleted, "" if all was. Raises as it does where
+    nothing is gone."""
+    gone: list[str] = []
+    try:
+        for image in carry_out(**which):
+            gone.append(image.name)
+    except runs.Conflict as error:
+        if not gone:
+            raise
+        return gone, str(error)
+    return gone, ""
 
 
 def _plan(client: RegistryClient, row: Stage, keep: int, days: int) -> RetentionPlan:

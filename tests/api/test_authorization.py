@@ -77,8 +77,8 @@ DEEDS = {
 }
 # Everybody in a team may: what they do concerns nobody but themselves, or changes nothing.
 HARMLESS = {("tokens", "post"), ("token", "delete"), ("lint", "post"), ("pipeline-lint", "post")}
-# Judged stage by stage, see test_actions.
-ELSEWHERE = {("retry-failed", "post")}
+# Judged by stages that these runs do not have: see test_actions, and tests/portal/test_registries.py.
+ELSEWHERE = {("retry-failed", "post"), ("registry-plan", "post"), ("clean-registry", "post")}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,12 @@ PROGRAMS = (
     Program("coredns", "coredns", "github.com/coredns/coredns"),
     Program("pause", "pause", "."),
 )  # fmt: skip
+# What only some tests need, built when they ask for it.
+OPTIONAL = (
+    Program("docker-buildx", "buildx", "github.com/docker/buildx/cmd/buildx"),
+    Program("docker-compose", "compose", "github.com/docker/compose/v2/cmd"),
+    Program("vault", "vault", "."),
+)
 
 
 def check_machine() -> None:
@@ -97,18 +104,25 @@ def environment(layout: Layout) -> dict[str, str]:
     }
 
 
-def programs(layout: Layout) -> None:
+def programs(layout: Layout, wanted: Iterable[Program] = PROGRAMS) -> None:
     """Build what is missing, or older than the family's go.mod; says what takes long."""
     layout.bin.mkdir(parents=True, exist_ok=True)
-    for program in PROGRAMS:
-        target = layout.bin / program.name
-        stamp = layout.bin / f".{program.name}.sum"
-        if target.exists() and stamp.exists() and stamp.read_text() == _sum(program):
+    for program in wanted:
+        if is_built(layout, program):
             continue
         check_go()
         print(f"building {program.name}", flush=True)
-        _build(layout, program, target)
-        stamp.write_text(_sum(program))
+        _build(layout, program, layout.bin / program.name)
+        _stamp(layout, program).write_text(_sum(program))
+
+
+def is_built(layout: Layout, program: Program) -> bool:
+    stamp = _stamp(layout, program)
+    return (layout.bin / program.name).exists() and stamp.exists() and stamp.read_text() == _sum(program)
+
+
+def _stamp(layout: Layout, program: Program) -> Path:
+    return layout.bin / f".{program.name}.sum"
 
 
 def _sum(program: Program) -> str:

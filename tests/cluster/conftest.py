@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from kubernetes import client, config
@@ -38,6 +39,12 @@ def kubernetes_client(cluster: Facts) -> Iterator[client.ApiClient]:
     """An administrator's connection, for `kubernetes.client.CoreV1Api(...)` and its like."""
     with config.new_client_from_config(config_file=cluster.kubeconfig) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], Path]:
+    """Call it with the name of one of `build.OPTIONAL` for its path; the first time that takes minutes."""
+    return lifecycle.optional
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import shutil
@@ -25,8 +26,11 @@ from tests.cluster import (
     pki,
     services,
 )
-from tests.cluster.layout import Layout, abandoned, claim, claimed, home_of
+from tests.cluster.layout import Layout, abandoned, build_of, claim, claimed, home_of
 from tests.cluster.processes import recorded
+
+# Seconds for which a cluster whose processes all live may be too busy to answer.
+BUSY_FOR = 120.0
 
 
 @contextmanager
@@ -37,15 +41,18 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_up(layout: Layout) -> bool:
-    """Whether all recorded processes live and the API server is ready."""
-    processes = recorded(layout.home)
-    if not layout.facts.exists() or not processes or None in processes.values():
-        return False
-    try:
-        return control_plane.ready(layout)
-    except OSError:
-        return False
+def is_up(layout: Layout, patience: float = BUSY_FOR) -> bool:
+    """Whether all recorded processes live and the API server is ready. While they live, a busy machine has `patience`
+    seconds for the answer: who takes a slow cluster for a dead one takes it away from those who use it."""
+    deadline = time.monotonic() + patience
+    while layout.facts.exists() and (processes := recorded(layout.home)) and None not in processes.values():
+        with contextlib.suppress(OSError):
+            if control_plane.ready(layout):
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return False
 
 
 def up(*, say: Callable[[str], None] = print) -> Layout:
@@ -66,6 +73,17 @@ def up(*, say: Callable[[str], None] = print) -> Layout:
         _start(layout)
         say(f"up after {time.monotonic() - started:.0f} s")
         return layout
+
+
+def optional(name: str) -> Path:
+    """The path of a program that only some tests need, built where it is missing; with somebody else's cluster, too."""
+    home = home_of()
+    layout = claimed(home) or Layout(home, build_of(home), 0)
+    program = next(one for one in build.OPTIONAL if one.name == name)
+    if not build.is_built(layout, program):
+        with _locked(layout.build):
+            build.programs(layout, [program])
+    return layout.bin / name
 
 
 def _start(layout: Layout) -> None:

@@ -38,6 +38,7 @@ DEEDS: dict[str, dict[str, Action]] = {
     "start-run": {"": Action.START},
     "new-secret": {"": Action.MANAGE_PIPELINE},
     "test-engine": {"": Action.TEST_ENGINES},
+    "clean-registry": {"": Action.CLEAN_REGISTRY},
     "import-argo": {"": Action.IMPORT_WORKFLOWS},
 }
 OWN = "any member, about their own"

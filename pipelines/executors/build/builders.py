@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pipelines.executors.attempt import STANDARD_PATH
 from pipelines.executors.connections import Docker
 
 PATIENCE = 20.0  # seconds for a command line to say what it can do
+
+PLUGIN_ROOTS = ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
 
 Kind = Literal["buildx", "buildkit", "classic"]
 
@@ -43,7 +46,7 @@ def find(docker: Docker) -> Builder:
     tried: list[str] = []
     for cli in _candidates(docker.cli):
         try:
-            kind = _offers(cli, Path(cli).stat().st_mtime_ns)
+            kind = _offers(cli, Path(cli).stat().st_mtime_ns, _plugins())
         except OSError as error:
             kind = f"cannot be started: {error.strerror}"
         if kind in ("buildx", "buildkit"):
@@ -63,6 +66,17 @@ def variables(docker: Docker, own: Mapping[str, str] = os.environ) -> dict[str, 
     return passed | {"DOCKER_BUILDKIT": "1", "BUILDX_CONFIG": state, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
+def write_config(home: Path, auths: Mapping[str, Mapping[str, str]]) -> None:
+    """The settings of a command line whose HOME is `home`: credentials by host, each sent to its host alone, and where
+    this user's plugins are."""
+    folder = home / ".docker"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "config.json"
+    path.touch(mode=0o600)
+    plugins = Path("~/.docker/cli-plugins").expanduser()
+    path.write_text(json.dumps({"auths": auths, "cliPluginsExtraDirs": [str(plugins)]}))
+
+
 def _candidates(wanted: str) -> Iterator[str]:
     if wanted:
         yield shutil.which(wanted) or wanted
@@ -75,9 +89,16 @@ def _candidates(wanted: str) -> Iterator[str]:
             yield str(path)
 
 
+def _plugins() -> tuple[int, ...]:
+    """When buildx was changed, wherever a command line looks for it; 0 where it is not."""
+    folders = [Path("~/.docker").expanduser(), *(Path(root, "docker") for root in PLUGIN_ROOTS)]
+    paths = [folder / "cli-plugins" / "docker-buildx" for folder in folders]
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+
+
 @lru_cache(maxsize=16)
-def _offers(cli: str, _changed: int) -> str:
-    """ "buildx", "buildkit", or in words why it has neither. A file that changes is tried again."""
+def _offers(cli: str, _changed: int, _plugins_changed: tuple[int, ...]) -> str:
+    """ "buildx", "buildkit", or in words why it has neither. One that changes is tried again."""
     said, code = _ask(cli, "buildx", "version")
     if code == 0 and "buildx" in said:
         return "buildx"

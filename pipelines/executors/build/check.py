@@ -50,10 +50,11 @@ def check(docker: Docker) -> Report:
 
 def _try(docker: Docker, builder: Builder) -> str:
     """Build an image of nothing, which is not kept under any name."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as home:
         Path(folder, "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+        builders.write_config(Path(home), {})
         words = ["buildx", "build"] if builder.kind == "buildx" else ["build"]
-        env = builders.variables(docker) | {"PATH": "/usr/bin:/bin", "HOME": folder}
+        env = builders.variables(docker) | {"PATH": "/usr/bin:/bin", "HOME": home}
         try:
             done = subprocess.run(
                 [builder.cli, *words, "--progress=plain", folder],

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.executors.attempt import environment
 from pipelines.executors.base import StageSpec
-from pipelines.executors.build.builders import Builder, variables
+from pipelines.executors.build.builders import Builder, variables, write_config
 from pipelines.executors.build.engine import Engine
 from pipelines.executors.build.scope import Scope
 from pipelines.executors.build.settings import Settings
@@ -87,7 +87,10 @@ def env(order: Order, builder: Builder, home: Path, own: Path) -> dict[str, str]
     found = environment(home, own) | variables(order.docker)
     if builder.kind == "classic":
         return found
-    _write_config(own / ".docker", order.auth)
+    pairs = {
+        host: base64.b64encode(f"{one['username']}:{one['password']}".encode()) for host, one in order.auth.items()
+    }
+    write_config(own, {host: {"auth": pair.decode()} for host, pair in pairs.items()})
     return found | {_variable(number): order.secrets[name] for number, name in enumerate(sorted(order.secrets))}
 
 
@@ -118,16 +121,3 @@ def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:
 
 def _variable(number: int) -> str:
     return f"BURGER_BUILD_SECRET_{number}"
-
-
-def _write_config(folder: Path, auth: Mapping[str, Mapping[str, str]]) -> None:
-    """The command line's own settings: credentials by host, each sent to its host alone, and where its plugins are."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pairs = {host: base64.b64encode(f"{one['username']}:{one['password']}".encode()) for host, one in auth.items()}
-    config = {
-        "auths": {host: {"auth": pair.decode()} for host, pair in pairs.items()},
-        "cliPluginsExtraDirs": [str(Path("~/.docker/cli-plugins").expanduser())],
-    }
-    path = folder / "config.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(config))

@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools keeps what the cluster is built from in go.mod.
+package tools
+
+import _ "github.com/docker/compose/v2/cmd"
