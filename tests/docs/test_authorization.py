@@ -35,6 +35,7 @@ SUBJECTS = {
     "roll-back": Subject(owner="ops"),
     "new-secret": Subject(pipeline_owner="platform"),
     "test-engine": Subject(),
+    "clean-registry": Subject(owner="dev"),
     "import-argo": Subject(),
 }
 # Judged stage by stage: this run has no stage that failed, and none that publishes (tests/portal/test_registries.py).
