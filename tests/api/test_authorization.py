@@ -86,7 +86,7 @@ def addresses(gated: Any, released: Any, pipeline: Any) -> dict[str, str]:
     delivery = Delivery.objects.create(pipeline=pipeline, provider="git", delivery="d1", ref="refs/heads/main")
     known = {
         "pipeline": "demo", "number": gated.number, "stage": "ship", "name": "staging",
-        "delivery": delivery.pk, "digest": gated.definition.digest, "token": "0" * 16,
+        "delivery": delivery.pk, "digest": gated.definition.digest, "token": "0" * 16, "release": "r1",
     }  # fmt: skip
     return {
         route.name: reverse(f"api:{route.name}", kwargs={k: known[k] for k in route.pattern.converters})
