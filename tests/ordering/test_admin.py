@@ -137,3 +137,62 @@ def test_every_list_and_every_form_opens(boss, name):
     assert boss.get(address(f"{name}_add")).status_code == 200
     row = apps.get_model("ordering", name).objects.first()
     assert boss.get(address(f"{name}_change", row.pk)).status_code == 200
+
+
+def test_every_list_and_form_of_the_shop_opens(boss, place):
+    order = place()
+    for name in (
+        "openinghours",
+        "specialday",
+        "pickupslot",
+        "shopstate",
+        "promocode",
+        "order",
+        "payment",
+        "outboxmail",
+    ):
+        assert boss.get(address(f"{name}_changelist")).status_code == 200, name
+    for name in ("openinghours", "specialday", "shopstate", "promocode"):
+        assert boss.get(address(f"{name}_add")).status_code == 200, name
+    assert "Classic Smash" in boss.get(address("order_change", order.pk)).content.decode()
+
+
+def test_nobody_writes_orders_or_payments_by_hand(boss, place):
+    order = place()
+    assert boss.post(address("order_change", order.pk), {"total": 1}).status_code == 403
+    assert boss.post(address("order_delete", order.pk), {"post": "yes"}).status_code == 403
+    assert boss.get(address("payment_add")).status_code == 403
+
+
+def test_orders_are_canceled_through_the_door(boss, place):
+    order = place({"brownie": 2})
+    chosen = {"action": "cancel", "_selected_action": [order.pk]}
+    assert "is canceled" in boss.post(address("order_changelist"), chosen, follow=True).content.decode()
+    assert "cannot be canceled" in boss.post(address("order_changelist"), chosen, follow=True).content.decode()
+    order.refresh_from_db()
+    assert (order.status, order.events.last().actor) == ("canceled", "boss")
+    assert MenuItem.objects.get(slug="brownie").stock == 5
+
+
+def test_a_code_that_is_edited_keeps_what_orders_have_used_of_it(boss):
+    from ordering.models import PromoCode
+
+    new = {"code": "welcome", "kind": "percent", "value": "10", "minimum": "12.50", "max_uses": "5", "active": "on"}
+    assert boss.post(address("promocode_add"), new).status_code == 200, "codes are written in capitals"
+    boss.post(address("promocode_add"), new | {"code": "WELCOME"})
+    promo = PromoCode.objects.get()
+    assert (promo.code, promo.minimum) == ("WELCOME", 1250)
+    page = fields(boss.get(address("promocode_change", promo.pk)))
+    PromoCode.objects.update(uses=3)
+    boss.post(address("promocode_change", promo.pk), page | {"value": ["20"]})
+    promo.refresh_from_db()
+    assert (promo.value, promo.uses) == (20, 3)
+
+
+def test_the_shop_has_one_row_of_settings(boss):
+    from ordering.models import ShopState
+
+    page = fields(boss.get(address("shopstate_add")))
+    boss.post(address("shopstate_add"), page | {"slot_capacity": ["3"]})
+    assert ShopState.objects.get().slot_capacity == 3
+    assert boss.get(address("shopstate_add")).status_code == 403

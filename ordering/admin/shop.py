@@ -1,0 +1,173 @@
+"""Hours, slots, promo codes and orders in the admin. Orders, payments and mails are only looked at here: what changes
+them goes through `ordering.orders`, as everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ordering import money, orders
+from ordering.access import actor_of
+from ordering.admin.forms import MinorUnitsField
+from ordering.models import (
+    OpeningHours,
+    Order,
+    OrderEvent,
+    OrderLine,
+    OutboxMail,
+    Payment,
+    PickupSlot,
+    PromoCode,
+    ShopState,
+    SpecialDay,
+)
+
+
+class LookedAt:
+    """Rows that nobody adds, changes or deletes by hand."""
+
+    def has_add_permission(self, request: HttpRequest, *_args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, *_args: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, *_args: Any) -> bool:
+        return False
+
+
+@admin.register(OpeningHours)
+class OpeningHoursAdmin(admin.ModelAdmin):
+    list_display = ["weekday", "opens", "closes"]
+    list_display_links = ["weekday"]
+    list_editable = ["opens", "closes"]
+
+
+@admin.register(SpecialDay)
+class SpecialDayAdmin(admin.ModelAdmin):
+    list_display = ["date", "opens", "closes", "note"]
+    ordering = ["-date"]
+
+
+@admin.register(PickupSlot)
+class PickupSlotAdmin(admin.ModelAdmin):
+    list_display = ["starts_at", "taken", "capacity"]
+    list_editable = ["capacity"]
+    readonly_fields = ["taken"]
+    ordering = ["-starts_at"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Its row counts the orders that have taken it."""
+        return False
+
+
+@admin.register(ShopState)
+class ShopStateAdmin(admin.ModelAdmin):
+    list_display = ["__str__", "paused_until", "slot_minutes", "slot_capacity", "base_minutes", "minutes_per_order"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and not ShopState.objects.exists()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.pk = obj.pk or 1
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(PromoCode)
+class PromoCodeAdmin(admin.ModelAdmin):
+    list_display = ["code", "kind", "value", "active", "starts_at", "ends_at", "uses", "max_uses"]
+    list_editable = ["active"]
+    list_filter = ["active", "kind"]
+    search_fields = ["code"]
+    readonly_fields = ["uses"]
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name == "minimum":
+            return MinorUnitsField(label=gettext_lazy("minimum order"), required=True, initial=0)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Only what was changed is written: orders count `uses` up while the form is open."""
+        if not change:
+            obj.save()
+        elif columns := [name for name in form.changed_data if name != "uses"]:
+            obj.save(update_fields=columns)
+
+
+class LineInline(LookedAt, admin.TabularInline):
+    model = OrderLine
+    fields = ["quantity", "name", "price", "discount", "tax_rate", "station", "made_at"]
+    extra = 0
+
+
+class EventInline(LookedAt, admin.TabularInline):
+    model = OrderEvent
+    fields = ["at", "kind", "from_status", "to_status", "actor", "reason"]
+    extra = 0
+
+
+class PaymentInline(LookedAt, admin.TabularInline):
+    model = Payment
+    fields = ["kind", "state", "amount", "currency", "reference", "reason", "attempts", "created_at", "settled_at"]
+    extra = 0
+
+
+@admin.register(Order)
+class OrderAdmin(LookedAt, admin.ModelAdmin):
+    list_display = ["__str__", "name", "status", "sum", "payment_method", "pickup_at", "placed_at"]
+    list_filter = ["status", "payment_method"]
+    search_fields = ["name", "email", "token", "=number"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+    list_per_page = 50
+    inlines = [LineInline, EventInline, PaymentInline]
+    actions = ["cancel"]
+    exclude = ["fingerprint", "idempotency_key", "language"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
+        return super().get_queryset(request).defer("note")
+
+    @admin.display(description=gettext_lazy("total"))
+    def sum(self, order: Order) -> str:
+        return money.display(order.total, order.currency)
+
+    @admin.action(description=gettext_lazy("Cancel, and pay back what was paid online"), permissions=["cancel"])
+    def cancel(self, request: HttpRequest, chosen: QuerySet[Order]) -> None:
+        for order in chosen:
+            try:
+                reason = _("The shop had to cancel it.")
+                orders.cancel(order=order, expect=order.status, actor=actor_of(request), reason=reason)
+            except orders.NotPossibleError as error:
+                self.message_user(request, str(error), messages.WARNING)
+            else:
+                self.message_user(request, _("Order %(number)d is canceled.") % {"number": order.number})
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("ordering.work_kitchen") or request.user.has_perm("ordering.change_order")
+
+
+@admin.register(Payment)
+class PaymentAdmin(LookedAt, admin.ModelAdmin):
+    list_display = ["order", "kind", "state", "amount", "currency", "attempts", "reason", "created_at"]
+    list_filter = ["state", "kind"]
+    list_select_related = ["order"]
+    search_fields = ["reference", "order__token"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+
+
+@admin.register(OutboxMail)
+class OutboxMailAdmin(LookedAt, admin.ModelAdmin):
+    list_display = ["order", "kind", "attempts", "sent_at", "failure"]
+    list_filter = ["kind"]
+    list_select_related = ["order"]
+    ordering = ["-pk"]
+    show_full_result_count = False
