@@ -117,6 +117,20 @@ class Installation:
 
     def start(self) -> None:
         self.tokens = self.backstage.set_up(repository=str(self.repository))
+        self._serve()
+
+    def away(self) -> None:
+        """Kill the supervisor, and everything of the portal with it."""
+        assert self.supervisor
+        portal = [process for some in self.processes().values() for process in some]
+        self.supervisor.kill()
+        self.supervisor.wait()
+        assert psutil.wait_procs(portal, timeout=30)[1] == []
+
+    def back(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
         with (self.home / "supervisor.log").open("ab") as log:
             self.supervisor = subprocess.Popen(
                 [sys.executable, "-c", SUPERVISE], cwd=ROOT, env=self.env, stdout=log, stderr=log,

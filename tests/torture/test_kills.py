@@ -184,6 +184,25 @@ def test_a_stage_that_takes_its_workers_with_it_is_quarantined(site: Installatio
     assert site.finished(run) == "canceled"
 
 
+def test_time_runs_out_while_the_portal_is_away(site: Installation) -> None:
+    commit = site.commit({"work.py": WORK})
+    long = command(site, "long", needs="source", seconds=120, more=", timeout: 4s")
+    run = site.backstage.begin(text=pipeline(site, [long]), commit=commit)
+    eventually(lambda: site.ledger_of(run), 30, site.logs)
+    site.away()
+    try:
+        (_, pid), *_ = site.began(run)
+        eventually(lambda: not alive(pid), 30, lambda: "the command went on after its time")
+        assert site.state(run) == "running", "nobody was there to write it down"
+    finally:
+        site.back()
+    assert site.finished(run) == "failed"
+    reason = site.value("SELECT reason FROM pipelines_stage WHERE run_id = ? AND name = 'long'", run)
+    assert reason == "took longer than 4 s"
+    assert site.ledger_of(run) == ["long"]
+    check_books(site)
+
+
 def test_a_worker_that_comes_back_late_is_refused(site: Installation) -> None:
     commit = site.commit({"work.py": WORK})
     run = site.backstage.begin(text=pipeline(site, [command(site, "slow", needs="source", seconds=7)]), commit=commit)
