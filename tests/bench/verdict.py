@@ -16,7 +16,7 @@ from pipelines.performance.verdict import LOOKS, Assessment, Reading, assess
 
 from .result import Result, tell
 
-RELEASES = 300
+RELEASES = 200
 BUDGETS = parse(
     {
         "lcp": "4s",

@@ -153,7 +153,7 @@ def test_budgets_say_as_much_as_they_need():
 
 @pytest.mark.parametrize("name", ["LCP +20 %", "errors 0.3 to 3 %"])
 def test_simulated_releases_that_are_worse_are_caught(name):
-    """`make bench` does it with 300."""
+    """`make bench` does it with 200."""
     assert share("fail", Site(), CHANGES[name], 10, seed=11) >= 0.9
 
 
