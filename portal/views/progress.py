@@ -126,7 +126,7 @@ def _rollout(stage: Stage, told: Mapping[str, Any]) -> Facts | None:
         "places": _by_place(rows),
         "troubles": told.get("troubles") or [] if coming and stage.state in _ROLLING else [],
         "is_open": stage.state in _ROLLING,
-        "verdicts": verdicts.tables(told.get("verdicts") or ()),
+        "verdicts": _unsaid(verdicts.tables(told.get("verdicts") or ()), stage.reason),
     }
 
 
@@ -162,14 +162,17 @@ def _verify(stage: Stage, told: Mapping[str, Any]) -> Facts | None:
     found = ended.get("numbers") or told
     if not found.get("total"):
         return None
-    reason = "" if found.get("customers") else stage.reason
     judged = {"state": ended.get("verdict", ""), "reason": stage.reason, "customers": found.get("customers")}
     return {
         "piece": "portal/_verify.html",
         "total": found["total"],
-        "verdicts": verdicts.tables([judged]),
-        "reason": reason,
+        "verdicts": _unsaid(verdicts.tables([judged]), stage.reason),
     }
+
+
+def _unsaid(shown: list[Facts], reason: str) -> list[Facts]:
+    """What the stage's own reason says stands once."""
+    return [one | {"reason": "" if one["reason"] in reason else one["reason"]} for one in shown]
 
 
 # --- ansible ------------------------------------------------------------------------------------------------------
