@@ -20,6 +20,7 @@
     environments:
       production:
         url: https://burgers.example
+        collector: https://portal.example
         places:
           - {cluster: main, namespace: shop-north}
           - {cluster: main, namespace: shop-south}
@@ -100,11 +101,13 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where an environment is on clusters. `url` is where customers reach it, "" where nobody said."""
+    """Where an environment is on clusters. `url` is where customers reach it, `collector` where its pods report what
+    they measure; each "" where nobody said."""
 
     name: str
     spots: tuple[Spot, ...]
     url: str = ""
+    collector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,14 +299,15 @@ class _Reader:
 
     def environment(self, name: str, value: Any, clusters: Mapping[str, Cluster]) -> Environment:
         place = f"environments.{name}"
-        data = self.mapping(value, place, {"url", "places"})
+        data = self.mapping(value, place, {"url", "collector", "places"})
         spots = data.get("places")
         if not isinstance(spots, list) or not spots:
             raise self.wrong(f"{place}.places", spots, "a list of {cluster, namespace}")
         found = tuple(self.spot(f"{place}.places[{index}]", spot, clusters) for index, spot in enumerate(spots))
         if len(set(found)) != len(found):
             raise ConnectionsError(f"{self.path}: {place}.places names one namespace twice.")
-        return Environment(name, found, self.text(data, place, "url").rstrip("/"))
+        url, collector = (self.text(data, place, key).rstrip("/") for key in ("url", "collector"))
+        return Environment(name, found, url, collector)
 
     def spot(self, place: str, value: Any, clusters: Mapping[str, Cluster]) -> Spot:
         data = self.mapping(value, place, {"cluster", "namespace"})

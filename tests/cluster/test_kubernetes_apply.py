@@ -30,7 +30,11 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 KEY = ContentKey(b"test")
 HERE = {"pipeline": "shop", "environment": "staging"}
-SECRETS = {"shop-staging-secret-key": "a-secret-key" * 4, "shop-staging-database-password": "hunter2"}
+SECRETS = {
+    "shop-staging-secret-key": "a-secret-key" * 4,
+    "shop-staging-database-password": "hunter2",
+    "burger:measure-token": "a.token",
+}
 BACKEND = Ref("Deployment", "backend", "apps")
 
 

@@ -9,13 +9,13 @@ from typing import Any
 # `$${` is a literal `${`. A placeholder may hold others, one level deep.
 _FOUND = re.compile(r"\$(\$\{)|\$\{((?:\$\{[^{}]*\}|[^{}])*)\}?")
 _NAME = re.compile(
-    r"namespace|environment|host|release|commit|parameters\.[A-Za-z_][A-Za-z0-9_-]*|secret:[A-Za-z0-9:._-]+"
+    r"namespace|environment|host|collector|release|commit|parameters\.[A-Za-z_][A-Za-z0-9_-]*|secret:[A-Za-z0-9:._-]+"
 )
 # Whoever starts a run gives its parameters, and shall not choose among secrets with them.
 _WITHIN = re.compile(r"\$\{(?:environment|namespace)\}")
 SECRET = "secret:"  # noqa: S105 - the beginning of a reference
 KNOWN = (
-    "${namespace}, ${environment}, ${host}, ${release}, ${commit}, ${parameters.NAME} and, in a Secret, "
+    "${namespace}, ${environment}, ${host}, ${collector}, ${release}, ${commit}, ${parameters.NAME} and, in a Secret, "
     "${secret:REFERENCE}, whose reference may hold ${environment} and ${namespace}"
 )
 

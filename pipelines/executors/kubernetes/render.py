@@ -28,7 +28,8 @@ _PINNED = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a release is rendered for. `images` has a reference by digest for each component, "HOST/NAME@sha256:…".
-    `host` is the host name under which customers reach the environment, "" where connections.yaml says none."""
+    `host` is the host name under which customers reach the environment, `collector` the address that its pods report
+    to; each is "" where connections.yaml says none."""
 
     pipeline: str
     environment: str
@@ -38,6 +39,7 @@ class Setting:
     parameters: Mapping[str, str] = field(default_factory=dict)
     commit: str = ""
     host: str = ""
+    collector: str = ""
 
 
 def render(

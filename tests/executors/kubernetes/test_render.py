@@ -118,6 +118,17 @@ def test_placeholders_are_filled_in(tmp_path):
     assert value == "shop-staging-key=hunter2"
 
 
+def test_pods_are_told_where_to_report_if_anywhere(tmp_path):
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: measuring}\ndata: {MEASURE_URL: '${collector}'}\n"
+    (tmp_path / "one.yaml").write_text(text)
+
+    def told(**changes) -> str:
+        return render(load(tmp_path), setting(**changes), key=KEY, secrets=str)[0]["data"]["MEASURE_URL"]
+
+    assert told(collector="https://portal.example") == "https://portal.example"
+    assert told() == ""
+
+
 def test_images_are_named_by_digest(tmp_path):
     pod = rendered(tmp_path)["Deployment/backend"]["spec"]["template"]["spec"]
     assert {one["image"] for one in [*pod["containers"], *pod["initContainers"]]} == {IMAGE.format("backend")}
