@@ -80,6 +80,7 @@ lock: ## Resolve the dependencies anew
 	@uv pip compile -q pyproject.toml --extra cluster --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o docker/portal/requirements.lock
 	@uv pip compile -q --group shop --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/requirements.lock
 	@uv pip compile -q --group shop-postgresql --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/postgresql.lock
+	@uv pip compile -q --group runner --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o docker/runner/requirements.lock
 
 clean: ## Remove what the project made, state included
 	@[ ! -d .venv ] || $(BIN)/python -m portal.demo down || true

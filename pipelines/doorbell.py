@@ -20,6 +20,7 @@ from django.db import transaction
 from . import relay
 
 WORK = "work"  # something may be claimed
+ARGO = "argo"  # a run on Argo has changed
 EVENTS = "events"  # something was appended to the event table
 
 

@@ -173,6 +173,7 @@ class Attempt(models.Model):
     state = models.CharField(max_length=10, default=State.RUNNING)
     reason = models.TextField(blank=True)
     data = models.JSONField(default=dict)
+    reported = models.PositiveIntegerField(default=0, help_text="Reports that came over the network and were taken.")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -217,6 +218,37 @@ class AdoptedWorkflow(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(fields=["cluster", "uid"], condition=~Q(uid=""), name="one_run_per_workflow")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Workflow(models.Model):
+    """What was submitted to Argo for a run: all of its stages at first, later those that had to be done again.
+
+    `tasks` maps each task of it to the stages it stands for. `opened` are the doors that we let pass, by their node,
+    each with the digest that was approved. `seen` is what the cluster said last: each stage's node with its phase and
+    message. A Workflow is `gone` once it has vanished from the cluster.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="workflows")
+    serial = models.PositiveIntegerField()
+    name = models.CharField(max_length=63)
+    uid = models.CharField(max_length=40, blank=True)
+    tasks = models.JSONField(default=dict)
+    phase = models.CharField(max_length=10, blank=True)
+    opened = models.JSONField(default=dict)
+    seen = models.JSONField(default=dict)
+    open = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["run", "serial"]
+        constraints = [models.UniqueConstraint(fields=["run", "serial"], name="one_workflow_per_serial")]
+        indexes = [
+            models.Index(fields=["open", "id"], name="workflow_open"),
+            models.Index(fields=["name"], name="workflow_name"),
         ]
 
     def __str__(self) -> str:

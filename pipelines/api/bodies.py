@@ -203,3 +203,8 @@ class CleanRegistry(RegistryPlan):
 class TestEngine(Body):
     kind = serializers.CharField(max_length=20)
     name = serializers.CharField(max_length=300)
+
+
+class Reports(Body):
+    first = serializers.IntegerField(min_value=1, help_text="The number of the first of them; they count from 1.")
+    reports = serializers.ListField(child=serializers.DictField(), max_length=1_000)

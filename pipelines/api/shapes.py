@@ -481,3 +481,18 @@ class RetentionPlan(Shape):
 class Cleaned(Shape):
     deleted = s.ListField(child=s.CharField())
     problem = s.CharField(help_text="Why the rest was not deleted, empty if all was.")
+
+
+class PodOrder(Shape):
+    """`do` is work, wait or end; the other fields are those that it needs."""
+
+    do = s.CharField()
+
+
+class Reported(Shape):
+    reported = s.IntegerField()
+
+
+class Wanted(Shape):
+    stop = s.BooleanField()
+    commands = s.ListField(child=s.CharField())

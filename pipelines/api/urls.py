@@ -7,6 +7,7 @@ from . import environment_views as environments
 from . import import_views as imports
 from . import performance_views as performance
 from . import pipeline_views as pipelines
+from . import pod_views as pods
 from . import registry_views as registries
 from . import run_views as runs
 from . import stage_views as stages
@@ -59,6 +60,10 @@ urlpatterns = [
     path("registries/plan", registries.RegistryPlanView.as_view(), name="registry-plan"),
     path("registries/clean", registries.CleanRegistryView.as_view(), name="clean-registry"),
     path("imports/argo/pipeline", imports.ConvertView.as_view(), name="import-argo-pipeline"),
+    path("engine/claim", pods.ClaimView.as_view(), name="pod-claim"),
+    path("engine/reports", pods.ReportsView.as_view(), name="pod-reports"),
+    path("engine/wanted", pods.WantedView.as_view(), name="pod-wanted"),
+    path("engine/store/<str:digest>", pods.StoreView.as_view(), name="pod-store"),
     path("imports/argo", imports.ArgoView.as_view(), name="import-argo"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),
     path("environments/<slug:pipeline>/<slug:name>", environments.EnvironmentView.as_view(), name="environment"),

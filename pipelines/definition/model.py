@@ -110,7 +110,7 @@ class Definition:
     name: str
     digest: str
     stages: tuple[StageDef, ...]
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "argo"] = "local"
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     environments: tuple[EnvironmentDef, ...] = ()

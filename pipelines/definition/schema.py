@@ -132,7 +132,7 @@ FILE = Record(
     "the pipeline file",
     {
         "name": Key(Name("the pipeline's name"), "Name of the pipeline.", required=True),
-        "engine": Key(Choice(("local",)), "Who orders the stages and runs them.", default="local"),
+        "engine": Key(Choice(("local", "argo")), "Who orders the stages and runs them.", default="local"),
         "description": Key(Text(maximum=2000), "What the pipeline does, in a sentence."),
         "parameters": Key(MapOf(OneOf(scalar=_SCALAR, map=PARAMETER)), "Values that a run can be started with."),
         "environments": Key(MapOf(ENVIRONMENT), "Places that stages work on, each with its owner."),

@@ -73,6 +73,9 @@ def _rows(found: Connections) -> Iterator[Connection]:
         yield Connection(
             "cluster", name, f"Cluster {name}", {"account": account, "namespaces": ", ".join(_told(found, name))}
         )
+    if argo := found.argo:
+        place = {"cluster": argo.cluster.name, "namespace": argo.namespace, "runner": argo.image}
+        yield Connection("argo", "argo", "Argo Workflows", place | {"pods reach the portal at": argo.portal})
 
 
 def _docker_facts(found: Connections) -> dict[str, str]:
@@ -135,6 +138,18 @@ def _test_cluster(found: Connections, name: str) -> Finding:
     return Finding(True, "It answers, and the account may do what a release needs.", facts)
 
 
+def _test_argo(found: Connections, _name: str) -> Finding:
+    from pipelines.engines.argo.check import check
+    from teams.models import Team
+
+    if found.argo is None:
+        return Finding(False, "connections.yaml does not name it any more.")
+    report = check(found.argo, Team.objects.values_list("slug", flat=True))
+    return Finding(
+        not report.problem, report.problem or "It answers, and the accounts are there.", report.facts, report.remedy
+    )
+
+
 def _todo(problem: str) -> str:
     if not problem:
         return "Give the account these rights."
@@ -150,4 +165,5 @@ TESTS: Mapping[str, Callable[[Connections, str], Finding]] = {
     "docker": _test_docker,
     "registry": _test_registry,
     "cluster": _test_cluster,
+    "argo": _test_argo,
 }

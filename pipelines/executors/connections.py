@@ -17,6 +17,12 @@
       kubernetes: {cluster: main, namespace: "secrets-{team}"}
     workflows:
       ci: {cluster: main, namespace: shop-ci, teams: {dev: [dev-builds]}}
+    argo:
+      cluster: main
+      namespace: burger
+      portal: https://burger.example
+      image: registry.example:5000/burger-runner@sha256:...
+      pull_secrets: [registry]
     environments:
       production:
         url: https://burgers.example
@@ -43,6 +49,7 @@ from pipelines.executors.workflow_places import PlaceReader, WorkflowPlace
 
 FILE = "connections.yaml"
 TRUSTED_REFS = ("refs/heads/main", "refs/heads/master", "refs/heads/release/*", "refs/tags/*")
+KEEP = 86_400  # seconds
 VAULT_PATH, VAULT_MOUNT = "burger/{team}", "secret"
 _VAULT = re.compile(r"https://\S+|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -140,6 +147,30 @@ class SecretStores:
 
 
 @dataclass(frozen=True, slots=True)
+class Argo:
+    """Where pipelines with `engine: argo` run: one namespace of a cluster with a workflow controller.
+
+    `portal` is the portal's address as pods reach it, `ca` the name of a ConfigMap with the certificates that it is
+    trusted by, "" for the system's. `account` is the service account of each team's stages, with `{team}` in it.
+    `instance` is the controller's instance id, "" for one without. `configuration` is the ConfigMap with the
+    connections.yaml that the stages get, `secrets` the Secret with those of a team. `keep` is for how many seconds a
+    Workflow stays in the cluster after its end.
+    """
+
+    cluster: Cluster
+    namespace: str
+    portal: str
+    image: str
+    ca: str = ""
+    account: str = "burger-{team}"
+    instance: str = ""
+    pull_secrets: tuple[str, ...] = ()
+    configuration: str = "burger-connections"
+    secrets: str = "burger-secrets-{team}"
+    keep: int = KEEP
+
+
+@dataclass(frozen=True, slots=True)
 class Connections:
     docker: Docker = field(default_factory=Docker)
     registries: Mapping[str, Registry] = field(default_factory=dict)
@@ -147,6 +178,7 @@ class Connections:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     secrets: SecretStores = field(default_factory=SecretStores)
     workflows: Mapping[str, WorkflowPlace] = field(default_factory=dict)
+    argo: Argo | None = None
 
     def registry(self, address: str) -> Registry:
         """The registry at an address; one that is not listed is spoken to with the system's certificates."""
@@ -172,7 +204,8 @@ def load(home: Path) -> Connections:
 def parse(data: Any, path: Path) -> Connections:
     """`path` is where `data` was read: files in it are relative to its folder, and errors name it."""
     reader = _Reader(path)
-    data = reader.mapping(data, "", {"docker", "registries", "clusters", "environments", "secrets", "workflows"})
+    known = {"docker", "registries", "clusters", "environments", "secrets", "workflows", "argo"}
+    data = reader.mapping(data, "", known)
     clusters = {
         name: reader.cluster(name, value) for name, value in reader.named(data.get("clusters"), "clusters", _NAME)
     }
@@ -189,6 +222,7 @@ def parse(data: Any, path: Path) -> Connections:
         },
         secrets=reader.secrets(data.get("secrets"), clusters),
         workflows=reader.workflows(data.get("workflows"), clusters),
+        argo=reader.argo(data["argo"], clusters) if data.get("argo") else None,
     )
 
 
@@ -290,6 +324,26 @@ class _Reader:
         if cluster not in clusters:
             raise self.wrong(f"{place}.cluster", cluster, f"one of the clusters {', '.join(clusters) or '(none)'}")
         return SecretNamespaces(clusters[cluster], self.of_teams(data.get("namespace"), f"{place}.namespace"))
+
+    def argo(self, value: Any, clusters: Mapping[str, Cluster]) -> Argo:
+        texts = {"cluster", "namespace", "portal", "image", "ca", "account", "instance", "configuration", "secrets"}
+        data = self.mapping(value, "argo", texts | {"pull_secrets", "keep"})
+        given = {key: found for key in texts if (found := self.text(data, "argo", key))}
+        if missing := sorted({"cluster", "namespace", "portal", "image"} - set(given)):
+            raise ConnectionsError(f"{self.path}: argo needs {' and '.join(f'`{key}:`' for key in missing)}.")
+        if given["cluster"] not in clusters:
+            known = ", ".join(clusters) or "(none)"
+            raise self.wrong("argo.cluster", given["cluster"], f"one of the clusters {known}")
+        for key in {"account", "secrets"} & set(given):
+            self.of_teams(given[key], f"argo.{key}")
+        pulls, keep = data.get("pull_secrets") or [], data.get("keep", KEEP)
+        if not isinstance(pulls, list) or not all(isinstance(name, str) for name in pulls):
+            raise self.wrong("argo.pull_secrets", pulls, "a list of names of secrets")
+        if not isinstance(keep, int) or keep < 0:
+            raise self.wrong("argo.keep", keep, "a number of seconds")
+        cluster, portal = clusters[given.pop("cluster")], given.pop("portal").rstrip("/")
+        namespace, image = given.pop("namespace"), given.pop("image")
+        return Argo(cluster, namespace, portal, image, pull_secrets=tuple(pulls), keep=keep, **given)
 
     def of_teams(self, value: Any, place: str) -> str:
         """Text in which nothing but `{team}` is left to be filled in, so that no two teams share a place."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
-from django.conf import settings
-
-from .base import Executor, Measured, Workplace
+from .base import Executor, Workplace
 
 EXECUTORS = {
     "noop": "gate.GateExecutor",
@@ -30,13 +26,3 @@ def make(kind: str, workplace: Workplace) -> Executor:
     """Raises KeyError for a kind that has no executor; `burger lint` refuses those before."""
     module, name = EXECUTORS[kind].rsplit(".", 1)
     return getattr(import_module(f"{__package__}.{module}"), name)(workplace)
-
-
-def workplace(measured: Callable[[str], Measured] | None = None) -> Workplace:
-    """`measured` is how the engine lets executors read what agents measured."""
-    return Workplace(
-        home=Path(settings.HOME),
-        port_base=settings.PORT_BASE,
-        environment_ports=settings.ENVIRONMENT_PORTS,
-        measured=measured,
-    )

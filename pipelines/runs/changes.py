@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from .. import events, wake
+from .. import doorbell, events, wake
 from ..models import Run, Stage
 from ..states import ENDED, State, check
 
@@ -78,4 +78,6 @@ class Changes:
         self._stages, self._run, self.events = {}, {}, []
         if self.queued and self.run.engine == "local":
             wake.workers(self.queued)
+        if self.run.engine == "argo":
+            doorbell.ring_on_commit(doorbell.ARGO)
         self.queued = 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import import_commands, other_commands, run_commands, stage_commands
+from . import compile_commands, import_commands, other_commands, run_commands, stage_commands
 from .config import Config
 from .errors import CommandError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Start, watch, approve and steer deliveries. "
     "Exit status: 0 done, 1 it failed, 2 wrong usage, 3 rejected or canceled, 4 refused, 5 portal unreachable.",
 )
-for module in (run_commands, stage_commands, other_commands, import_commands):
+for module in (run_commands, stage_commands, other_commands, import_commands, compile_commands):
     module.register(app)
 
 GLOBAL = ("--url", "--token", "--as")

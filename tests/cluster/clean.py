@@ -14,7 +14,7 @@ from tests.cluster.layout import ClusterError, Layout, alone, release
 from tests.cluster.processes import recorded
 
 # All that a cluster writes into its folder beside what was built. Nothing else is removed from there.
-WRITTEN = ("data", "etc", "log", "pki", "processes", "facts.json", "kubeconfig")
+WRITTEN = ("data", "etc", "log", "pki", "processes", "added", "facts.json", "argo.json", "kubeconfig")
 
 # containerd keeps its shims' sockets here, whatever its own folders are.
 CONTAINERD_SOCKETS = Path("/run/containerd/s")
@@ -37,7 +37,7 @@ def down(layout: Layout) -> None:
 
 def kill(layout: Layout) -> None:
     """End every process that the cluster started, and all that those started."""
-    for process in recorded(layout.home).values():
+    for process in (*recorded(layout.home).values(), *recorded(layout.home, "added").values()):
         if process:
             with contextlib.suppress(psutil.Error):
                 process.kill()

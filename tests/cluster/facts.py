@@ -42,6 +42,17 @@ class Gateway:
 
 
 @dataclass(frozen=True)
+class Argo:
+    """The workflow controller: its version, its namespace and the ConfigMap there, and the executor's image, which is
+    on every node. It looks after the Workflows of all namespaces."""
+
+    version: str
+    namespace: str
+    configmap: str
+    executor: str
+
+
+@dataclass(frozen=True)
 class Authority:
     """Paths of the certificate and key that sign for everything here; the engine and the nodes trust them."""
 
@@ -66,6 +77,7 @@ class Facts:
     gateway: Gateway | None = None
     ca: Authority | None = None
     storage_class: str | None = None
+    argo: Argo | None = None
 
 
 def read(path: Path) -> Facts:
@@ -80,8 +92,14 @@ def read(path: Path) -> Facts:
             "machines": {name: Machine(**machine) for name, machine in content["machines"].items()},
             "gateway": Gateway(**gateway),
             "ca": Authority(**content["ca"]),
+            "argo": _argo(path.with_name("argo.json")),
         }
     )
+
+
+def _argo(path: Path) -> Argo | None:
+    """It comes after the rest, and may be started again while that runs."""
+    return Argo(**json.loads(path.read_text())) if path.exists() else None
 
 
 def facts() -> Facts | None:

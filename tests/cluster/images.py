@@ -14,6 +14,7 @@ from tests.cluster.processes import run
 
 PAUSE = "burger.local/pause:1"
 COREDNS = "burger.local/coredns:1"
+ARGOEXEC = "burger.local/argoexec:1"
 BASES = {"debian": "library/debian:bookworm", "python": "library/python:3.11"}
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
@@ -34,8 +35,9 @@ CMD ["python3"]
 """
 
 
-def single(layout: Layout, program: str, tag: str) -> Path:
-    """An image of one static program, as the archive that `ctr images import` and `docker load` take."""
+def single(layout: Layout, program: str, tag: str, *, folder: str = "") -> Path:
+    """An image of one static program, in its root unless `folder` says where ("usr/bin/"), as the archive that
+    `ctr images import` and `docker load` take."""
     archive = layout.build / "images" / f"{program}.tar"
     source = layout.bin / program
     if archive.exists() and archive.stat().st_mtime >= source.stat().st_mtime:
@@ -43,7 +45,7 @@ def single(layout: Layout, program: str, tag: str) -> Path:
     archive.parent.mkdir(parents=True, exist_ok=True)
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        entry = tarfile.TarInfo(program)
+        entry = tarfile.TarInfo(f"{folder}{program}")
         entry.mode, entry.size = 0o755, source.stat().st_size
         with source.open("rb") as handle:
             tar.addfile(entry, handle)
@@ -51,7 +53,7 @@ def single(layout: Layout, program: str, tag: str) -> Path:
     config = {
         "architecture": machine(),
         "os": "linux",
-        "config": {"Entrypoint": [f"/{program}"], "User": "65532"},
+        "config": {"Entrypoint": [f"/{folder}{program}"], "User": "65532"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.cluster import (
     addons,
+    argo,
     build,
     cgroups,
     clean,
@@ -62,6 +63,10 @@ def up(*, say: Callable[[str], None] = print) -> Layout:
     with _locked(home):
         layout = claim(home)
         if is_up(layout):
+            if not argo.is_up(layout):
+                with _locked(layout.build):
+                    build.programs(layout)
+                argo.start_controller(layout)
             return layout
         for one in (layout, *abandoned()):
             clean.down(one)
@@ -115,6 +120,7 @@ def _start(layout: Layout) -> None:
     addons.wait_traefik(layout)
     node.wait_ready(layout)
     addons.wait_dns(layout)
+    argo.start_controller(layout)
     pki.write(layout.facts, json.dumps(facts_of(layout), indent=1))
 
 

@@ -129,9 +129,12 @@ def start_runtime(layout: Layout, node: Node) -> None:
     start(layout, name, [*_inside(layout, node), "containerd", "--config", config], env=trust)
     wait(layout, f"containerd of {node.name}", node.containerd.exists, log=name)
     for program, tag in (("pause", images.PAUSE), ("coredns", images.COREDNS)):
-        archive = images.single(layout, program, tag)
-        command = ["ctr", "--address", node.containerd, "--namespace", "k8s.io", "images", "import", archive]
-        run(command, timeout=120)
+        give_image(node, images.single(layout, program, tag))
+
+
+def give_image(node: Node, archive: Path) -> None:
+    """Import an image that no registry has."""
+    run(["ctr", "--address", node.containerd, "--namespace", "k8s.io", "images", "import", archive], timeout=300)
 
 
 def start_kubelet(layout: Layout, node: Node) -> None:

@@ -39,10 +39,16 @@ def run(
 
 
 def start(
-    layout: Layout, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
+    layout: Layout,
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    among: str = "processes",
 ) -> subprocess.Popen[bytes]:
-    """Start a process that outlives this one, in the cluster's cgroup, with its output in log/NAME.log."""
-    records = layout.home / "processes"
+    """Start a process that outlives this one, in the cluster's cgroup, with its output in log/NAME.log. It is recorded
+    `among` those without which the cluster is not up, or others."""
+    records = layout.home / among
     records.mkdir(parents=True, exist_ok=True)
     layout.log.mkdir(parents=True, exist_ok=True)
     group = cgroups.entries(f"{layout.name}/host")
@@ -63,10 +69,10 @@ def start(
     return child
 
 
-def recorded(home: Path) -> dict[str, psutil.Process | None]:
+def recorded(home: Path, among: str = "processes") -> dict[str, psutil.Process | None]:
     """Each recorded process by its name; None where it has ended."""
     found: dict[str, psutil.Process | None] = {}
-    for path in sorted((home / "processes").glob("*.json")):
+    for path in sorted((home / among).glob("*.json")):
         record = json.loads(path.read_text())
         found[path.stem] = None
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -113,6 +113,9 @@ def _of_the_api(pattern: URLPattern) -> dict[str, str]:
     from tests.api import test_authorization as api
 
     name, found = pattern.name or "", {}
+    if name in api.PODS:
+        said = "a pod of the stage, which its cluster vouches for" if name == "pod-claim" else "the attempt's own token"
+        return {method.upper(): said for method in api.methods(name)}
     for method in api.methods(name):
         if method == "get":
             found["GET"] = "nothing: it is public" if name in api.PUBLIC else f"`{Action.VIEW}`"

@@ -46,7 +46,7 @@ def test_a_registry_that_is_not_listed_has_the_systems_certificates(tmp_path):
     ("text", "said"),
     [
         ("- 1", "the file is [1]; expected a mapping"),
-        ("clusterz: {}", "clusterz; it may have clusters, docker, environments, registries, secrets"),
+        ("clusterz: {}", "clusterz; it may have argo, clusters, docker, environments, registries, secrets"),
         ("clusters: {main: {}}", "needs either `kubeconfig: FILE` or `in_cluster: true`"),
         ("clusters: {main: {kubeconfig: a, in_cluster: true}}", "needs either"),
         ("clusters: {-x: {in_cluster: true}}", "a name in clusters is '-x'"),

@@ -11,6 +11,7 @@ from django.db import InternalError, connection
 from django.test import Client
 from knox.models import AuthToken
 
+from pipelines.engines import work
 from pipelines.engines.local import worker
 from pipelines.executors.base import Outcome
 from pipelines.models import Approval
@@ -72,7 +73,7 @@ def test_pages_and_api_say_so_and_write_nothing(pipeline, working, cast, scripts
 def test_a_worker_keeps_its_result_until_it_can_be_written(pipeline, working, scripts, monkeypatch):
     slept: list[float] = []
 
-    def work(spec: Any, control: Any) -> Iterator[Outcome]:
+    def does(spec: Any, control: Any) -> Iterator[Outcome]:
         read_only(True)
         yield Outcome("succeeded")
 
@@ -81,9 +82,9 @@ def test_a_worker_keeps_its_result_until_it_can_be_written(pipeline, working, sc
         if len(slept) == 2:
             read_only(False)
 
-    scripts.work["build"] = work
+    scripts.work["build"] = does
     monkeypatch.setattr(worker.time, "sleep", sleep)
-    monkeypatch.setattr(worker, "_pulse", Still)
+    monkeypatch.setattr(work, "_pulse", Still)
     try:
         run = begin(pipeline, "stages: [{name: build, kind: command, owner: dev, with: {command: [x]}}]")
         working()

@@ -118,8 +118,8 @@ def question(run: int, name: str) -> dict[str, Any]:
     return {"stage": stage.pk, "digest": asked_digest(stage)}
 
 
-def approve(stage: int, user: str, digest: str, team: str = "") -> None:
-    runs.approve(stage=stage, user=User.objects.get(username=user), digest=digest, team=team)
+def approve(stage: int, user: str, digest: str, team: str = "", reason: str = "") -> None:
+    runs.approve(stage=stage, user=User.objects.get(username=user), digest=digest, team=team, reason=reason)
 
 
 def reject(stage: int, user: str, digest: str) -> None:

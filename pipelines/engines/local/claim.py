@@ -78,7 +78,7 @@ def claim(stage: int, run: int, worker: str, now: datetime) -> Claimed | None:
         row = Stage.objects.get(pk=stage)
         if not (row.state == State.QUEUED or _is_lost(row)) or (row.due_at and row.due_at > now):
             return None
-        claimed = _take(row, worker, changes)
+        claimed = take(row, worker, changes)
         changes.save()
         return claimed
 
@@ -128,7 +128,7 @@ def _claim_first(loaded: Loaded, changes: Changes, worker: str) -> Claimed | Non
             stage = _untouched(loaded, position) or Stage.objects.get(pk=row.id)
             changes.show(row.id, stage)
             made = [(i, r.artifacts) for i, r in enumerate(loaded.rows) if r.artifacts and r.state == State.SUCCEEDED]
-            claimed = replace(_take(stage, worker, changes), made=made)
+            claimed = replace(take(stage, worker, changes), made=made)
             changes.show(row.id, row)
             return claimed
     return None
@@ -146,9 +146,11 @@ def _is_lost(stage: Stage) -> bool:
     return stage.state == State.UNKNOWN and stage.reason_code == "lost"
 
 
-def _take(stage: Stage, worker: str, changes: Changes) -> Claimed:
+def take(stage: Stage, worker: str, changes: Changes, *, leased: bool = True) -> Claimed:
+    """Give a stage that is ready to a worker, within a transaction that holds the run's lock. Whoever is not `leased`
+    is watched by other means than its lease."""
     lost = _is_lost(stage)
-    attempt = _open_attempt(stage, worker, changes.now, after_a_loss=lost)
+    attempt = _open_attempt(stage, worker, changes.now, after_a_loss=lost, leased=leased)
     _run_it(stage, attempt, changes)
     stage.run = changes.run
     return Claimed(
@@ -157,9 +159,9 @@ def _take(stage: Stage, worker: str, changes: Changes) -> Claimed:
     )  # fmt: skip
 
 
-def _open_attempt(stage: Stage, worker: str, now: datetime, *, after_a_loss: bool) -> Attempt:
+def _open_attempt(stage: Stage, worker: str, now: datetime, *, after_a_loss: bool, leased: bool) -> Attempt:
     """The stage's open attempt with the next token, or a new one."""
-    lease = now + timedelta(seconds=settings.LEASE)
+    lease = now + timedelta(seconds=settings.LEASE) if leased else None
     if after_a_loss or stage.reason_code in ("stop", "resume", "engine"):
         attempt = Attempt.objects.filter(stage=stage, open=True).first()
         if attempt is not None:

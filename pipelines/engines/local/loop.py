@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from pipelines import triggers
 from pipelines.engines import environments
+from pipelines.engines.argo.keeper import Keeper
 from pipelines.engines.argo.watching import Watching
 from pipelines.performance import rollup
 
@@ -44,6 +45,7 @@ class Loop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         Watching().start()
+        Keeper().start()
         while not self._stop.wait(ROUND):
             self.round()
 

@@ -1,0 +1,136 @@
+"""The addresses of pods: who asks is told by a token that no person has; an attempt's is good for it alone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from pipelines.engines.argo import desk, identity
+from pipelines.models import Attempt, Event, Stage, Workflow
+from pipelines.runs.push import Push
+from pipelines.runs.start import start
+
+pytestmark = pytest.mark.django_db
+
+FILE = b"""
+name: demo
+engine: argo
+stages:
+  - {name: build, kind: noop, owner: dev, retry: {limit: 1, on: failed}}
+  - {name: ship, kind: gate, owner: ops, needs: [build], gate: ops}
+"""
+
+
+@pytest.fixture
+def run(pipeline: Any) -> Any:
+    made = start(pipeline=pipeline, push=Push(ref="refs/heads/main", commit="c" * 40), text=FILE)
+    Workflow.objects.create(run=made, serial=1, name="wf", uid="u", tasks={"build": ["build"], "ship": ["ship"]})
+    return made
+
+
+@pytest.fixture(autouse=True)
+def argo(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.executors.connections import Argo, Cluster
+
+    settings = Argo(Cluster("main"), "burger", "http://portal", "runner")
+    monkeypatch.setattr(desk, "argo_settings", lambda: settings)
+
+
+def pod(stage: str, account: str, phase: str = "work", name: str = "p1") -> identity.Pod:
+    return identity.Pod(name, f"uid-{name}", account, "wf", "u", stage, phase)
+
+
+def post(speak: Any, name: str, token: str, body: dict[str, Any]) -> Any:
+    return speak(None).post(reverse(f"api:{name}"), body, format="json", HTTP_AUTHORIZATION=f"Bearer {token}")
+
+
+def test_no_person_is_a_pod(run, speak, cast):
+    for name in ("pod-claim", "pod-reports"):
+        for client in (speak(None), speak(cast.olga), speak(cast.root)):
+            assert client.post(reverse(f"api:{name}"), {}, format="json").status_code == 401
+
+
+def test_a_stage_is_done_by_its_own_team_alone(run):
+    with pytest.raises(identity.Stranger, match="burger-dev"):
+        desk.claim(pod("build", "burger-ops"))
+    with pytest.raises(identity.Stranger, match="no stage"):
+        desk.claim(pod("other", "burger-dev"))
+    assert desk.claim(pod("build", "burger-dev"))["do"] == "work"
+
+
+def test_reports_are_taken_once_and_in_order(run, speak):
+    order = desk.claim(pod("build", "burger-dev"))
+    said = {"first": 1, "reports": [{"kind": "log", "text": "one\n"}, {"kind": "log", "text": "two\n"}]}
+    for _ in range(2):
+        assert post(speak, "pod-reports", order["token"], said).json() == {"reported": 2}
+    late = {"first": 4, "reports": [{"kind": "log", "text": "four\n"}]}
+    assert post(speak, "pod-reports", order["token"], late).json() == {"reported": 2}
+    end = {"first": 3, "reports": [{"kind": "outcome", "outcome": {"state": "succeeded"}}]}
+    for _ in range(2):
+        assert post(speak, "pod-reports", order["token"], end).json() == {"reported": 3}
+    assert [event.data["text"] for event in Event.objects.filter(run=run, kind="log")] == ["one\n", "two\n"]
+    assert Stage.objects.get(run=run, name="build").state == "succeeded"
+    assert desk.claim(pod("build", "burger-dev"))["do"] == "end"
+
+
+def test_a_pod_that_did_not_hear_the_answer_is_given_it_again(run):
+    first, again = (desk.claim(pod("build", "burger-dev")) for _ in range(2))
+    assert (first["key"], first["token"]) == (again["key"], again["token"])
+    assert not again["probe"]
+
+
+def test_another_pod_finds_out_what_became_of_the_work(run, speak):
+    first = desk.claim(pod("build", "burger-dev"))
+    second = desk.claim(pod("build", "burger-dev", name="p2"))
+    assert (second["key"], second["probe"]) == (first["key"], True)
+    late = post(speak, "pod-reports", first["token"], {"first": 1, "reports": [{"kind": "log", "text": "late"}]})
+    assert late.status_code == 409
+    assert not Event.objects.filter(run=run, kind="log").exists()
+
+
+def test_a_retry_is_another_pods(run, speak):
+    order = desk.claim(pod("build", "burger-dev"))
+    failed = {"first": 1, "reports": [{"kind": "outcome", "outcome": {"state": "failed", "reason": "no"}}]}
+    assert post(speak, "pod-reports", order["token"], failed).status_code == 200
+    assert desk.claim(pod("build", "burger-dev")) == {"do": "end", "code": 75, "why": "Another pod tries it again."}
+    assert desk.claim(pod("build", "burger-dev", name="p2"))["number"] == 2
+
+
+def test_what_is_resumed_past_the_portal_runs_nothing_and_is_told(run, speak):
+    order = desk.claim(pod("build", "burger-dev"))
+    done = {"first": 1, "reports": [{"kind": "outcome", "outcome": {"state": "succeeded"}}]}
+    post(speak, "pod-reports", order["token"], done)
+    planner = desk.claim(pod("ship", "burger-ops", "plan"))
+    plan = {"summary": "ship", "commit": "c" * 40, "kind": "gate", "stage": "ship"}
+    post(speak, "pod-reports", planner["token"], {"first": 1, "reports": [{"kind": "planned", "plan": plan}]})
+    assert Stage.objects.get(run=run, name="ship").reason_code == "approval"
+    for _ in range(2):
+        assert desk.claim(pod("ship", "burger-ops", name="p3"))["do"] == "wait"
+    (notice,) = Event.objects.filter(run=run, kind="notice")
+    assert "before ship was approved; nothing was run" in notice.data["text"]
+    assert Attempt.objects.filter(stage__name="ship", phase="work").count() == 0
+
+
+def test_a_pod_reads_what_its_stage_works_with_and_adds_what_it_makes(run, speak, settings, tmp_path):
+    settings.HOME = tmp_path
+    order = desk.claim(pod("build", "burger-dev"))
+    content = b"a slug"
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    address, client = reverse("api:pod-store", kwargs={"digest": digest}), speak(None)
+    headers = {"HTTP_AUTHORIZATION": f"Bearer {order['token']}"}
+    kind = "application/octet-stream"
+    assert client.generic("PUT", address, b"other", content_type=kind, **headers).status_code == 400
+    assert client.generic("PUT", address, content, content_type=kind, **headers).status_code == 204
+    assert client.get(address, **headers).status_code == 404, "no stage before it made that"
+    made = {"name": "build", "kind": "slug", "digest": digest, "size": 6, "meta": {}}
+    post(speak, "pod-reports", order["token"], {"first": 1, "reports": [
+        {"kind": "produced", "artifact": made}, {"kind": "outcome", "outcome": {"state": "succeeded"}},
+    ]})  # fmt: skip
+    planner = desk.claim(pod("ship", "burger-ops", "plan"))
+    answer = client.get(address, HTTP_AUTHORIZATION=f"Bearer {planner['token']}")
+    assert b"".join(answer.streaming_content) == content
+    assert not list(Path(tmp_path).rglob("arriving-*"))

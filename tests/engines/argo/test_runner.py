@@ -1,0 +1,84 @@
+"""What runs in a stage's pod, without a pod: it knows no Django, and loses nothing while the portal is away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.engines.argo.runner.__main__ import remember_a_loss
+from pipelines.engines.argo.runner.spool import Spool
+from pipelines.engines.work import LeaseLost, NotNow
+from pipelines.executors import registry
+from pipelines.executors.base import StageSpec, Workplace
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Portal:
+    """Takes reports while it is `there`."""
+
+    def __init__(self) -> None:
+        self.there, self.stale = threading.Event(), False
+        self.taken: list[dict[str, Any]] = []
+        self.calls = 0
+
+    def report(self, token: str, first: int, reports: list[dict[str, Any]]) -> int:
+        self.calls += 1
+        if self.stale:
+            raise LeaseLost("taken over")
+        if not self.there.is_set():
+            raise NotNow("away")
+        for number, report in enumerate(reports, start=first):
+            if number == len(self.taken) + 1:
+                self.taken.append(report)
+        if self.calls % 2 == 0:
+            raise NotNow("the answer was lost")
+        return len(self.taken)
+
+
+def test_every_kind_of_work_does_without_django():
+    code = (
+        "import sys; sys.modules['django'] = None\n"
+        "import pipelines.engines.argo.runner.__main__, pathlib\n"
+        "from pipelines.executors import base, registry\n"
+        "for kind in registry.EXECUTORS: registry.make(kind, base.Workplace(pathlib.Path('/tmp')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reports_outlive_a_portal_that_is_away(tmp_path):
+    portal = Portal()
+    spool = Spool(portal, "token", 0, tmp_path)
+    for number in range(300):
+        spool.add({"kind": "log", "text": f"{number}\n"})
+    portal.there.set()
+    spool.flush()
+    assert [report["text"] for report in portal.taken] == [f"{number}\n" for number in range(300)]
+
+
+def test_who_was_taken_over_reports_nothing_more(tmp_path):
+    portal = Portal()
+    portal.stale = True
+    spool = Spool(portal, "token", 0, tmp_path)
+    spool.add({"kind": "log", "text": "late"})
+    with pytest.raises(LeaseLost):
+        spool.flush()
+    with pytest.raises(LeaseLost):
+        spool.add({"kind": "log", "text": "later"})
+    assert portal.taken == []
+
+
+@pytest.mark.parametrize(("repeatable", "state"), [(True, "never_started"), (False, "unknown")])
+def test_what_another_pod_did_is_taken_for_cut_off(tmp_path, repeatable, state):
+    executor = registry.make("command", Workplace(tmp_path))
+    with_ = {"command": ["x"], "repeatable": repeatable}
+    wanted = StageSpec(run=1, pipeline="p", stage="s", kind="command", owner="dev", commit="c" * 40, with_=with_)
+    assert executor.probe(wanted, "s1-1").state == "never_started"
+    remember_a_loss(tmp_path, "s1-2")
+    assert executor.probe(wanted, "s1-2").state == state
