@@ -228,8 +228,8 @@ class Workflow(models.Model):
     """What was submitted to Argo for a run: all of its stages at first, later those that had to be done again.
 
     `tasks` maps each task of it to the stages it stands for. `opened` are the doors that we let pass, by their node,
-    each with the digest that was approved. `seen` is what the cluster said last: each stage's node with its phase and
-    message. A Workflow is `gone` once it has vanished from the cluster.
+    each with the digest that was approved. `seen` has the stages that it could not do, which were given up. Its phase
+    is `gone` once it has vanished from the cluster.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="workflows")

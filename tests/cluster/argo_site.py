@@ -5,22 +5,39 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
+import ssl
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.api.site import git
+from tests.cluster import pki
 from tests.cluster.facts import Facts
 from tests.cluster.layout import CHECKOUT
 from tests.cluster.processes import run
-from tests.torture.installation import Backstage, Installation, eventually
+from tests.torture.installation import SUPERVISE, Backstage, Installation, eventually
 
 MANIFESTS = CHECKOUT / "docker" / "runner" / "k8s"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ACCOUNT = "burger-engine"
 PULL_SECRET = "registry"
+CA = "burger-ca"
+EVERY_KIND = """
+import pathlib
+import pipelines.engines.argo.runner.__main__
+from pipelines.executors import base, registry
+for kind in registry.EXECUTORS:
+    registry.make(kind, base.Workplace(pathlib.Path("/tmp")))
+"""
 
 
 def kubectl(facts: Facts, *arguments: str, given: str | None = None, timeout: float = 60) -> str:
@@ -44,6 +61,8 @@ def runner_image(facts: Facts) -> str:
     secret = ["--secret", f"id=ca,src={CERTIFICATES}"] if CERTIFICATES.exists() else []
     file = ["--file", str(CHECKOUT / "docker" / "runner" / "Dockerfile"), str(CHECKOUT)]
     run([*docker, *command, *secret, *file], timeout=1800, env={"DOCKER_BUILDKIT": "1"})
+    # Whatever kind of stage it is given, the image has what that imports.
+    run([*docker, "run", "--rm", "--entrypoint", "python3", tag, "-c", EVERY_KIND], timeout=120)
     run([*docker, "push", "--quiet", tag], timeout=600)
     return run([*docker, "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag]).strip()
 
@@ -68,6 +87,10 @@ def shipped(facts: Facts, namespace: str) -> list[dict[str, Any]]:
     return items
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
 class ArgoSite(Installation):
     """`namespace` is where its Workflows run."""
 
@@ -75,6 +98,7 @@ class ArgoSite(Installation):
         super().__init__(home)
         assert facts.host, "the tests of Argo need an address of this machine that pods reach"
         self.facts, self.namespace = facts, namespace
+        self._server: ThreadingHTTPServer | None = None
         self.backstage.close()
         self.url = f"http://{facts.host}:{self.port}"
         self.env |= {
@@ -87,6 +111,55 @@ class ArgoSite(Installation):
         }
         self.backstage = Backstage({**self.env, "BURGER_DATABASE_TIMEOUT": "20"})
         self._prepare(image)
+
+    def _serve_repository(self) -> str:
+        """Serve the repository by https, as pods fetch it; returns its address."""
+        assert self.facts.ca
+        assert self.facts.host
+        folder = self.home.parent / "tls"
+        folder.mkdir()
+        for name in ("ca.crt", "ca.key"):
+            shutil.copy(Path(self.facts.ca.certificate).parent / name, folder)
+        pair = pki.issue(folder, "git", "git", hosts=[self.facts.host])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        handler = partial(Quiet, directory=str(self.home.parent))
+        self._server = ThreadingHTTPServer((self.facts.host, 0), handler)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        text = Path(self.facts.ca.certificate).read_text()
+        given = {"metadata": {"name": CA, "namespace": self.namespace}, "data": {"ca.crt": text}}
+        item = {"apiVersion": "v1", "kind": "ConfigMap", **given}
+        kubectl(self.facts, "apply", "-f", "-", given=json.dumps(item))
+        return f"https://{self.facts.host}:{self._server.server_port}/{self.repository.name}"
+
+    def start(self) -> None:
+        address = self._serve_repository()
+        self.tokens = self.backstage.set_up(repository=address)
+        self.start_again()
+
+    def commit(self, files: dict[str, str]) -> str:
+        made = super().commit(files)
+        git(self.repository, "update-server-info")
+        return made
+
+    def stop(self) -> None:
+        """The portal goes away, as a machine that is switched off."""
+        assert self.supervisor
+        self.supervisor.kill()
+        self.supervisor.wait()
+
+    def start_again(self) -> None:
+        with (self.home / "supervisor.log").open("ab") as log:
+            self.supervisor = subprocess.Popen(
+                [sys.executable, "-c", SUPERVISE],
+                cwd=CHECKOUT,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        eventually(self.well, 90, self.logs)
 
     def _prepare(self, image: str) -> None:
         items = shipped(self.facts, self.namespace)
@@ -103,6 +176,7 @@ class ArgoSite(Installation):
                 "portal": self.url,
                 "image": image,
                 "pull_secrets": [PULL_SECRET],
+                "ca": CA,
             },
         }
         (self.home / "connections.yaml").write_text(yaml.safe_dump(connections))
@@ -123,6 +197,9 @@ class ArgoSite(Installation):
 
     def close(self) -> None:
         super().close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
         for kind in ("clusterrolebinding", "clusterrole"):
             name = f"burger-engine-tokens-{self.namespace}"
             kubectl(self.facts, "delete", kind, name, "--ignore-not-found")
@@ -155,6 +232,50 @@ class ArgoSite(Installation):
         """The nodes of all Workflows that pass the test."""
         found = [(one.get("status") or {}).get("nodes") or {} for one in self.workflows()]
         return [node for nodes in found for node in nodes.values() if test(node)]
+
+    def names_of(self, run: int) -> list[str]:
+        """The Workflows that were submitted for a run, in order."""
+        query = "SELECT name FROM pipelines_workflow WHERE run_id = ? AND uid != '' ORDER BY serial"
+        return [name for (name,) in self.rows(query, run)]
+
+    def workflow_of(self, run: int) -> str:
+        return self.names_of(run)[-1]
+
+    def _pods(self) -> list[dict[str, Any]]:
+        return list(json.loads(kubectl(self.facts, "get", "pods", "-n", self.namespace, "-o", "json"))["items"])
+
+    def pods(self, run: int, stage: str, phase: str, state: str) -> list[dict[str, Any]]:
+        """The pods of a stage that are there to plan or to work, in a phase of Kubernetes'."""
+        names = set(self.names_of(run))
+        return [
+            pod
+            for pod in self._pods()
+            if pod["metadata"]["labels"].get("workflows.argoproj.io/workflow") in names
+            and pod["metadata"]["annotations"].get("burger-stack/stage") == stage
+            and pod["metadata"]["labels"].get("burger-stack/phase") == phase
+            and pod["status"]["phase"] == state
+        ]
+
+    def accounts(self) -> set[str]:
+        """Under which accounts the nodes of all Workflows ran."""
+        templates = json.loads(
+            kubectl(self.facts, "get", "workflowtemplates.argoproj.io", "-n", self.namespace, "-o", "json")
+        )["items"]
+        return {
+            one["serviceAccountName"] for item in templates for one in item["spec"]["templates"] if "container" in one
+        }
+
+    def server(self) -> str:
+        """The API server's address, as pods reach it too."""
+        return str(self._kubeconfig()["clusters"][0]["cluster"]["server"])
+
+    def waited_for_the_portal(self, workflow: str) -> bool:
+        """Whether the log of a pod of this Workflow says that its command's end could not be told."""
+        for pod in self._pods():
+            if pod["metadata"]["labels"].get("workflows.argoproj.io/workflow") == workflow:
+                said = kubectl(self.facts, "logs", pod["metadata"]["name"], "-n", self.namespace, "-c", "main")
+                return said.count("The portal takes no reports") >= 8
+        return False
 
     def told(self, run: int, kind: str) -> list[dict[str, Any]]:
         """The data of a run's events of a kind."""

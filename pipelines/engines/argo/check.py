@@ -46,7 +46,8 @@ def check(argo: Argo, teams: Iterable[str] = ()) -> Report:
                 facts,
             )
         problems = list(_missing(client, argo, list(teams)))
-        facts |= _controller(client)
+        if not problems:
+            facts |= _controller(client)
     except ClusterError as error:
         return Report(str(error), "Correct connections.yaml, or start the cluster.", facts)
     finally:

@@ -26,6 +26,7 @@ from pipelines.states import ENDED, Reason, State
 
 from .identity import Pod, Stranger, argo_settings, attempt_token
 from .manifests import AGAIN
+from .manifests import ENDED as ENDED_BADLY
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def _check_account(pod: Pod, stage: Stage) -> None:
 
 def _claimed(pod: Pod, workflow: Workflow, stage: Stage, changes: Changes) -> Answer:
     if stage.state in ENDED:
-        return _end(0 if stage.state in (State.SUCCEEDED, State.SKIPPED) else 1, f"It is {stage.state}.")
+        return _end(0 if stage.state in (State.SUCCEEDED, State.SKIPPED) else ENDED_BADLY, f"It is {stage.state}.")
     if held := _mine(pod, stage):
         return _work(held)
     if pod.phase == "plan" and (stage.plan_digest or stage.reason_code != "plan"):

@@ -29,7 +29,7 @@ AUDIENCE = "burger-stack"
 HOME = "/var/lib/burger"
 TOKEN = "/var/run/burger/token"  # noqa: S105 - a path
 LOST = 3  # pods of one stage that may be lost before it is given up
-AGAIN = 75  # how a pod ends that asks for another one
+ENDED, AGAIN = 3, 75  # how a pod ends whose stage has ended badly, and one that asks for another pod; 1 is a crash
 OVERTIME = 900  # seconds for which a pod may outlive its stage's timeout, to tell a portal that is away
 EXCLUSIVE = frozenset({"rollout", "ansible"})  # what changes an environment
 PAUSING = frozenset({"rollout", "verify"})  # what may wait for a person half way
@@ -246,7 +246,7 @@ def _retries(retry: Mapping[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "limit": str(retry["limit"] + LOST),
         "retryPolicy": "Always",
-        "expression": "asInt(lastRetry.exitCode) != 1",
+        "expression": f"asInt(lastRetry.exitCode) != {ENDED}",
     }
     if retry["limit"] and retry["backoff"]:
         longest = f"{int(max(1, min(retry['maximum'], 3600)))}"

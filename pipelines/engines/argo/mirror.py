@@ -23,6 +23,7 @@ from pipelines.states import ENDED, Reason, State
 
 from . import submit
 from .desk import notice_breach
+from .manifests import ENDED as ENDED_BADLY
 from .nodes import Door, Seen, Summary
 
 log = logging.getLogger(__name__)
@@ -58,36 +59,41 @@ def _take_over(workflow: Workflow, seen: Summary) -> None:
         names = [stage for stages in workflow.tasks.values() for stage in stages]
         for stage in Stage.objects.filter(run=workflow.run_id, name__in=names).exclude(state__in=ENDED):
             stage.run = changes.run
-            _judge(stage, seen.stages.get(stage.name, Seen()), seen, changes)
+            if _judge(stage, seen.stages.get(stage.name, Seen()), workflow, changes):
+                # Once: whoever does it again does so in another Workflow.
+                workflow.seen = {"given_up": [*workflow.seen.get("given_up", ()), stage.name]}
+                Workflow.objects.filter(pk=workflow.pk).update(seen=workflow.seen)
         if workflow.phase != seen.phase:
             Workflow.objects.filter(pk=workflow.pk).update(phase=seen.phase)
         advance_locked(changes.run, changes)
 
 
-def _judge(stage: Stage, seen: Seen, workflow: Summary, changes: Changes) -> None:
+def _judge(stage: Stage, seen: Seen, workflow: Workflow, changes: Changes) -> bool:
+    """True where it was given up."""
     if stage.state == State.QUEUED and stage.reason_code == "stop" and not _has_attempt(stage):
-        return changes.move(stage.pk, stage.name, stage.state, State.CANCELED, reason=stage.reason, stop_requested="")
-    if seen.phase in ("Failed", "Error") or (workflow.phase in ("Failed", "Error") and not seen.ended and seen.pod):
-        return _given_up(stage, seen, changes)
-    if stage.state == State.WAITING and stage.reason_code == Reason.ENGINE and not _has_attempt(stage):
-        if seen.pod or not _is_late(stage, changes):
-            return changes.move(stage.pk, stage.name, stage.state, State.QUEUED, reason=_pending(seen))
-        return None
-    if stage.state == State.QUEUED and not stage.due_at:
-        return _wait_for_a_pod(stage, seen, changes)
-    return None
+        changes.move(stage.pk, stage.name, stage.state, State.CANCELED, reason=stage.reason, stop_requested="")
+    # A pod that ended with ENDED heard from the portal that its stage had; since then it was asked for again.
+    elif seen.phase in ("Failed", "Error") and seen.code != str(ENDED_BADLY):
+        return stage.name not in workflow.seen.get("given_up", ()) and _given_up(stage, seen, changes)
+    elif stage.state == State.WAITING and stage.reason_code == Reason.ENGINE and not _has_attempt(stage):
+        if seen.pod or "controller" not in stage.reason:
+            changes.move(stage.pk, stage.name, stage.state, State.QUEUED, reason=_pending(seen))
+    elif stage.state == State.QUEUED and not stage.due_at:
+        _wait_for_a_pod(stage, seen, changes)
+    return False
 
 
-def _given_up(stage: Stage, seen: Seen, changes: Changes) -> None:
-    """Its node has failed for good while the portal heard of no end."""
+def _given_up(stage: Stage, seen: Seen, changes: Changes) -> bool:
+    """Its node has failed for good while the portal heard of no end. False where that says nothing of the stage."""
     words = f"its pods could not do it: {seen.says or 'the cluster does not say why'}"
     if stage.state in _GOES and stage.reason_code != "person":
         Attempt.objects.filter(stage=stage, open=True).update(
             open=False, state=State.ERROR, reason=words, data={"given_up": True}, ended_at=changes.now, lease_until=None
         )
-        changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason=words)
-    elif stage.state == State.QUEUED and stage.reason_code not in ("plan", "retry"):
-        changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason=words)
+    elif stage.state != State.QUEUED or stage.reason_code in ("plan", "retry"):
+        return False
+    changes.move(stage.pk, stage.name, stage.state, State.ERROR, reason=words)
+    return True
 
 
 def _wait_for_a_pod(stage: Stage, seen: Seen, changes: Changes) -> None:
@@ -99,10 +105,6 @@ def _wait_for_a_pod(stage: Stage, seen: Seen, changes: Changes) -> None:
     elif not seen.pod and not stage.reason_code and stage.since and changes.now - stage.since > PATIENT:
         words = "the workflow controller has not taken it up; is it there?"
         changes.move(stage.pk, stage.name, stage.state, State.WAITING, code=Reason.ENGINE, reason=words)
-
-
-def _is_late(stage: Stage, changes: Changes) -> bool:
-    return "controller" in stage.reason
 
 
 def _pending(seen: Seen) -> str:
@@ -204,18 +206,15 @@ def _give_up(run: int, words: str) -> None:
 
 
 def _shut_down(run: int, workflows: Mapping[str, Workflow], client: Any, seen: Seens) -> None:
-    """Once all that ran has stopped, Argo starts nothing more; exit stages still run unless the run was terminated."""
+    """Once all of a terminated run has stopped, Argo starts nothing more. One that was canceled goes on to its exit
+    stages, which Argo would stop as well."""
     stopping = Run.objects.values_list("stopping", flat=True).get(pk=run)
-    if not stopping:
+    if stopping != "terminate" or Stage.objects.filter(run=run).exclude(state__in=ENDED).exists():
         return
-    rows = list(Stage.objects.filter(run=run).values_list("on_exit", "state"))
-    if any(state not in ENDED for on_exit, state in rows if not on_exit or stopping == "terminate"):
-        return
-    how = "Stop" if stopping == "cancel" and any(on_exit for on_exit, _ in rows) else "Terminate"
     for name in workflows:
         found = seen.get(name)
         if found is not None and not found.ended and not found.stopping:
-            submit.patch(client, name, {"spec": {"shutdown": how}})
+            submit.patch(client, name, {"spec": {"shutdown": "Terminate"}})
 
 
 def _close(run: int, workflows: Mapping[str, Workflow], seen: Seens) -> None:

@@ -16,12 +16,12 @@ _BAD = frozenset({"Failed", "Error"})
 @dataclass(slots=True)
 class Seen:
     """One stage. `phase` is that of its node as a whole, "" while there is none; `pod` that of its last pod, "" before
-    the first; `says` is what Argo or the scheduler says of either."""
+    the first, and `code` what it ended with; `says` is what Argo or the scheduler says of either."""
 
     phase: str = ""
     pod: str = ""
     says: str = ""
-    since: str = ""
+    code: str = ""
 
     @property
     def ended(self) -> bool:
@@ -96,8 +96,8 @@ def _add(seen: Seen, node: Mapping[str, Any]) -> None:
     kind, phase, says = node["type"], node.get("phase", ""), node.get("message", "")
     template = (node.get("templateRef") or {}).get("template") or node.get("templateName", "")
     if kind == "Pod":
-        seen.pod, seen.since = phase, node.get("startedAt") or ""
-        seen.says = says
+        seen.pod, seen.says = phase, says
+        seen.code = str((node.get("outputs") or {}).get("exitCode", ""))
     elif kind == "TaskGroup" and phase not in ("Skipped", "Omitted"):
         return
     if kind in ("Skipped", "TaskGroup") or (template == "stage" and kind in ("Retry", "Steps")):

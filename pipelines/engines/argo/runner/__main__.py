@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import ssl
 import sys
 import time
 from datetime import datetime
@@ -18,11 +19,12 @@ from pipelines.executors.process import LOST
 from pipelines.executors.store import Store
 
 from .desk import Remote
-from .portal import Portal, Refused
+from .portal import Portal, Refused, further_certificates
 
 log = logging.getLogger("burger-runner")
 
 CONFIGURATION, SECRETS = Path("/etc/burger"), Path("/etc/burger-secrets")
+SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
 GONE = 2  # the portal does not know this pod
 
 
@@ -33,6 +35,7 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     home = Path(os.environ["BURGER_HOME"])
     furnish(home)
+    trust(home)
     portal = Portal(os.environ["BURGER_PORTAL"])
     said = ""
     try:
@@ -61,6 +64,16 @@ def furnish(home: Path) -> None:
             copy = to / file.name
             copy.touch(mode=0o600)
             shutil.copyfile(file, copy)
+
+
+def trust(home: Path) -> None:
+    """Let what the stage runs (git, Ansible) trust the further certificates, beside the system's."""
+    if found := further_certificates():
+        bundle = home / "certificates.pem"
+        known = Path(ssl.get_default_verify_paths().openssl_cafile or SYSTEM)
+        texts = [path.read_text() for path in (known if known.exists() else SYSTEM, *found) if path.exists()]
+        bundle.write_text("\n".join(texts))
+        os.environ["SSL_CERT_FILE"] = str(bundle)
 
 
 def _folders(path: Path) -> list[Path]:

@@ -118,9 +118,14 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def further_certificates() -> list[Path]:
+    """What is trusted beside the system's certificates."""
+    folder = os.environ.get("BURGER_CA", "")
+    return sorted(path for kind in ("*.crt", "*.pem") for path in Path(folder).glob(kind)) if folder else []
+
+
 def _trust() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    folder = os.environ.get("BURGER_CA", "")
-    for file in sorted(Path(folder).glob("*.crt")) + sorted(Path(folder).glob("*.pem")) if folder else ():
+    for file in further_certificates():
         context.load_verify_locations(file)
     return context
