@@ -241,6 +241,9 @@ class ArgoSite(Installation):
     def workflow_of(self, run: int) -> str:
         return self.names_of(run)[-1]
 
+    def last_workflow(self) -> str:
+        return str(self.value("SELECT name FROM pipelines_workflow ORDER BY id DESC LIMIT 1"))
+
     def _pods(self) -> list[dict[str, Any]]:
         return list(json.loads(kubectl(self.facts, "get", "pods", "-n", self.namespace, "-o", "json"))["items"])
 
