@@ -237,3 +237,22 @@ def test_a_pod_that_is_killed_is_never_blindly_done_twice(site: ArgoSite, cluste
     kubectl(cluster, "delete", "pod", name, "-n", site.namespace, "--grace-period=0", "--force")
     site.until(run, "count", state, seconds=150)
     assert site.stage(run, "count")["attempts_made"] == 1
+
+
+def test_a_cluster_that_is_away_is_waited_for(site: ArgoSite):
+    kubeconfig = site.home / "engine.kubeconfig"
+    text = kubeconfig.read_text()
+    connections = site.home / "connections.yaml"
+    known = connections.read_text()
+    # Another file, for a connection that is there reads its own only once.
+    (site.home / "away.kubeconfig").write_text(text.replace(":6443", ":1"))
+    connections.write_text(known.replace("engine.kubeconfig", "away.kubeconfig"))
+    try:
+        run = site.backstage.begin(text=GATED)
+        waits = site.until(run, "build", "waiting", "engine")
+        assert "does not answer" in waits["reason"]
+    finally:
+        connections.write_text(known)
+    site.until(run, "ship", "waiting", "approval")
+    site.backstage.approve(**site.backstage.question(run=run, name="ship"), user="ops-0", reason="it is back")
+    assert site.finished(run, 120) == "succeeded"
