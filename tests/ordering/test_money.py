@@ -23,7 +23,7 @@ def test_amounts_are_shown_as_people_write_them(amount, currency, shown):
 
 def test_the_language_decides_about_points_and_commas():
     with translation.override("de"):
-        assert money.display(123_456, "EUR") == "€1.234,56"
+        assert money.display(123_456, "EUR") == "1.234,56\xa0€"
 
 
 def test_a_line_costs_price_times_quantity():
