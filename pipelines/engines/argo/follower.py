@@ -7,15 +7,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any, cast
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
+from pipelines.executors.argo.follow import patch
 from pipelines.executors.kubernetes.errors import ClusterError, Conflict, Refused
-from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.workflow_places import Watch, WorkflowPlace
 from pipelines.models import AdoptedWorkflow, Approval, Stage
 from pipelines.runs import mirrored
@@ -59,7 +59,9 @@ class Follower:
     def _run(self) -> None:
         while not self.stopped.is_set():
             try:
-                self._follow()
+                for _ in self.steps():
+                    if self.stopped.is_set():
+                        break
             except (ClusterError, OSError) as error:
                 self._tell_runs(str(error))
             except (DatabaseError, InterfaceError) as error:
@@ -71,29 +73,38 @@ class Follower:
             self.stopped.wait(AFTER_A_FAILURE)
         connections.close_all()
 
-    def _follow(self) -> None:
+    def steps(self) -> Iterator[None]:
+        """Follows for ever, a step at a time. Raises ClusterError, OSError."""
         from pipelines.executors.kubernetes.client import Client
 
         self._client = Client(self.place.cluster, self.place.namespace, patience=PATIENCE, timeout=PATIENCE)
         self._seen.clear()
         labels = self.watch.labels if self.watch else ADOPTED
-        with closing(cast(Any, self._client.watch(KIND, labels=labels, tick=TICK))) as watch:
-            last, synced = 0.0, False
-            for event in watch:
-                if self.stopped.is_set():
-                    break
-                if event is not None and event.type == "SYNCED":
-                    synced = True
-                    self._tell_runs("")
-                    self._look_for_vanished()
-                elif event is not None and event.type == "DELETED":
-                    self._vanished(event.object)
-                elif event is not None:
-                    self._take(event.object)
-                if synced and time.monotonic() - last > TICK:
-                    last = time.monotonic()
-                    self._act()
-        self._client.close()
+        try:
+            with closing(cast(Any, self._client.watch(KIND, labels=labels, tick=TICK))) as watch:
+                last, synced = 0.0, False
+                for event in watch:
+                    synced = self._step(event) or synced
+                    if synced and time.monotonic() - last > TICK:
+                        last = time.monotonic()
+                        self._act()
+                    yield
+        finally:
+            self._client.close()
+
+    def _step(self, event: Any) -> bool:
+        """Whether all that was there before has been told by now."""
+        if event is None:
+            return False
+        if event.type == "SYNCED":
+            self._tell_runs("")
+            self._look_for_vanished()
+            return True
+        if event.type == "DELETED":
+            self._vanished(event.object)
+        else:
+            self._take(event.object)
+        return False
 
     def _rows(self) -> list[AdoptedWorkflow]:
         here = {"place": self.place.name, "cluster": self.place.cluster.name, "namespace": self.place.namespace}
@@ -250,8 +261,7 @@ class Follower:
         self._patch(row, {"status": status})
 
     def _patch(self, row: AdoptedWorkflow, body: dict[str, Any]) -> None:
-        ref = Ref("Workflow", row.name, "argoproj.io", self.place.namespace)
-        self._client.patch(ref, {**body, "metadata": {"uid": row.uid}})
+        patch(self._client, row.name, {**body, "metadata": {"uid": row.uid}})
 
     def _is_due(self, what: str) -> bool:
         now = time.monotonic()

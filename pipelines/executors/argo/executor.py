@@ -185,7 +185,7 @@ def _added(manifest: str) -> str:
 
 def _stop(client: Any, name: str) -> Any:
     """Stop it, with its exit handlers, and wait until nothing of it runs; if that takes too long, without them."""
-    from .follow import is_done, look, reference
+    from .follow import is_done, look, patch
 
     began = time.monotonic()
     wanted = ""
@@ -196,6 +196,6 @@ def _stop(client: Any, name: str) -> Any:
         strategy = "Stop" if late < STOP_PATIENCE else "Terminate"
         if strategy != wanted:
             wanted = strategy
-            client.patch(reference(name, client.namespace), {"spec": {"shutdown": strategy}})
+            patch(client, name, {"spec": {"shutdown": strategy}})
         time.sleep(0.2)
     return found

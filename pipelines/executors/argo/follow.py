@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.executors.base import Log, Progress, Yielded
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.errors import ClusterError, Refused
-from pipelines.executors.kubernetes.names import Ref
+from pipelines.executors.kubernetes.names import MANAGER
 from pipelines.states import ENDED, State
 
 from .nodes import nodes_of, state_of
@@ -27,8 +27,11 @@ LEAVES = frozenset({"Pod", "HTTP", "Plugin", "Suspend"})
 DONE = frozenset({"Succeeded", "Failed", "Error"})
 
 
-def reference(name: str, namespace: str) -> Ref:
-    return Ref("Workflow", name, GROUP, namespace)
+def patch(client: Client, name: str, body: dict[str, Any]) -> None:
+    """A merge patch of a Workflow, its status included. Raises Refused, ClusterAway."""
+    path = f"/apis/{GROUP}/v1alpha1/namespaces/{client.namespace}/workflows/{name}"
+    query = {"fieldManager": MANAGER}
+    client.raw("PATCH", path, query, body, "application/merge-patch+json", f"patch Workflow/{name}")
 
 
 def look(client: Client, name: str) -> dict[str, Any] | None:

@@ -175,7 +175,12 @@ def _only_task(body: dict[str, Any], task: str, spec: StageSpec, path: PurePosix
         raise PlanError(f"{path} has no task {task}; it has {known}.")
     call = {key: value for key, value in found.items() if key not in _ORDER}
     call = _filled(call, spec, _inputs(template, body))
-    body["templates"] = [*body["templates"], {"name": ENTRY, "steps": [[call]]}]
+    entry: dict[str, Any] = {"name": ENTRY, "steps": [[call]]}
+    if re.search(rf"(?:tasks|steps)\.{re.escape(name)}\.outputs\.result", json.dumps(template)):
+        # Argo keeps the output of a pod only for who asks for it, and who does is in another Workflow here.
+        asked = {"parameter": f"{{{{steps.{name}.outputs.result}}}}", "default": ""}
+        entry["outputs"] = {"parameters": [{"name": "result", "valueFrom": asked}]}
+    body["templates"] = [*body["templates"], entry]
     body["entrypoint"] = ENTRY
 
 
@@ -208,9 +213,7 @@ def _given(found: re.Match[str], spec: StageSpec) -> str:
     made = spec.artifacts.get(stage)
     outputs = made.meta.get("outputs") if made is not None else None
     if outputs is None:
-        raise PlanError(
-            f"It takes {found[0]} from the stage {stage}, which made nothing yet, or is not among its needs."
-        )
+        raise PlanError(f"It takes {found[0]} from the stage {stage}, which gave nothing, or is not among its needs.")
     if found["plain"] == "status":
         return str(outputs.get("status", ""))
     if found["plain"]:
