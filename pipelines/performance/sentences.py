@@ -59,9 +59,8 @@ def progress(findings: Sequence[Finding]) -> str:
 
 
 def _progress(finding: Finding) -> str:
-    fewest = finding.count if finding.baseline_count is None else min(finding.count, finding.baseline_count)
-    coming = next((size for size in LOOKS if size > fewest), None)
-    return "undecided" if coming is None else f"{fewest} of {coming}"
+    coming = next((size for size in LOOKS if size > finding.seen), None)
+    return "undecided" if coming is None else f"{finding.seen:,} of {coming:,}"
 
 
 def _beyond(finding: Finding, beside: str) -> str:

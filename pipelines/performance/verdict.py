@@ -61,15 +61,17 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One metric at its last look, or before its first (`look` 0). `value` and `baseline` are 75th percentiles in ms,
-    scores or shares. `ratio` is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what
-    is compared with `tolerance`, or where there is no baseline with `limit`. It is `unjudged` where its budget only
-    compares and there is nothing to compare with."""
+    scores or shares; `count` and `baseline_count` are what they are of, `seen` what the smaller side has by now. `ratio`
+    is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what is compared with
+    `tolerance`, or where there is no baseline with `limit`. It is `unjudged` where its budget only compares and there
+    is nothing to compare with."""
 
     metric: str
     state: Literal["inside", "beyond", "open", "unjudged"] = "open"
     look: int = 0
     count: int = 0
     baseline_count: int | None = None
+    seen: int = 0
     value: float | None = None
     baseline: float | None = None
     ratio: float | None = None
@@ -132,13 +134,13 @@ def _look(budget: Budget, ours: Reading, theirs: Reading | None, before: Finding
     if theirs is None and budget.limit is None:
         return Finding(budget.metric.name, "unjudged", count=count, tolerance=budget.tolerance)
     if look == before.look:
-        # Decided at looks only. What has come since is shown until the first one, so that one sees it come.
-        return before if look else replace(before, count=count, baseline_count=other)
+        # Decided at looks only; that something comes is shown in between.
+        return replace(before, seen=fewest) if look else replace(before, count=count, baseline_count=other, seen=fewest)
     if budget.metric.kind in ("errors", "orders"):
         finding = _shares(budget, ours, theirs, tails)
     else:
         finding = _quantiles(budget, ours, theirs, tails)
-    return replace(finding, look=look, count=count, baseline_count=other)
+    return replace(finding, look=look, count=count, baseline_count=other, seen=fewest)
 
 
 def _count(budget: Budget, reading: Reading) -> int:

@@ -15,6 +15,8 @@ from pipelines.performance.sentences import progress, summary
 from pipelines.performance.verdict import Assessment, Finding, assess
 
 LOOK_EVERY = 2.0
+# Between two looks, how often it is said how much has come.
+TELL_EVERY = 10.0
 # What is measured is kept by the minute: the one in which it began counts whole.
 MINUTE = 60
 
@@ -34,6 +36,7 @@ class Customers:
     assessment: Assessment = field(init=False)
     since: float = field(init=False)
     _looked: float = 0.0
+    _told: float = 0.0
 
     def __post_init__(self) -> None:
         try:
@@ -67,6 +70,10 @@ class Customers:
         if self.assessment == before:
             return False
         self._write()
+        looks = [finding.look for finding in before.findings]
+        if looks == [finding.look for finding in self.assessment.findings] and self._looked - self._told < TELL_EVERY:
+            return False
+        self._told = self._looked
         return True
 
     def sentence(self) -> str:
