@@ -61,8 +61,8 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One metric at its last look, or before its first (`look` 0). `value` and `baseline` are 75th percentiles in ms,
-    scores or shares; `count` and `baseline_count` are what they are of, `seen` what the smaller side has by now. `ratio`
-    is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what is compared with
+    scores or shares; `count` and `baseline_count` are what they are of, `seen` what the smaller side has by now.
+    `ratio` is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what is compared with
     `tolerance`, or where there is no baseline with `limit`. It is `unjudged` where its budget only compares and there
     is nothing to compare with."""
 
