@@ -73,6 +73,11 @@ class Cart:
         self.recent = [(order.number, order.token), *others][:_MAX_RECENT]
 
 
+def sent(request: HttpRequest) -> bool:
+    """Whether the browser has sent any cart."""
+    return conf.cart_cookie() in request.COOKIES
+
+
 def load(request: HttpRequest) -> Cart:
     """The cart of this browser; an empty one where the cookie is missing, forged, too old or not
     understood."""

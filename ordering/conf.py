@@ -67,7 +67,8 @@ def language_cookie() -> str:
 
 
 def menu_max_age() -> float:
-    """Seconds for which a drawn menu is shown again. What it says may be that old; an order asks the database."""
+    """Seconds for which a drawn menu is shown again, more on a busy machine. What it says may be that old; an order
+    asks the database."""
     return getattr(settings, "SHOP_MENU_MAX_AGE", 1.0)
 
 

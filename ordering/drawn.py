@@ -9,21 +9,29 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+# A busy machine draws less often: drawing is to take no more than this share of the time, unless what is shown would
+# get older than this (seconds).
+_SHARE = 1 / 30
+_OLDEST = 10.0
+
+
 class Drawn(Generic[T]):
-    """Keeps up to `most` things, each for as long as `get` is told. One of a process, shared by its threads."""
+    """Keeps up to `most` things. One of a process, shared by its threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: dict[Hashable, tuple[float, T]] = {}
 
     def get(self, key: Hashable, draw: Callable[[], T], *, max_age: float) -> T:
-        """What `key` names, at most `max_age` seconds old; drawn where there is none. Two threads may draw at once."""
-        now = time.monotonic()
+        """What `key` names, drawn at most `max_age` seconds ago, or longer where drawing takes long; drawn now where
+        there is none. 0 always draws. Two threads may draw at once."""
+        began = time.monotonic()
         found = self._kept.get(key)
-        if found and now < found[0] + max_age:
+        if found and max_age > 0 and began < found[0]:
             return found[1]
         drawn = draw()
+        took = time.monotonic() - began
         if len(self._kept) >= self._most:
             self._kept.clear()
-        self._kept[key] = now, drawn
+        self._kept[key] = began + max(max_age, min(took / _SHARE, _OLDEST)), drawn
         return drawn

@@ -10,24 +10,23 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK = b"\x03\x00"
 
 
-@dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes, as they are and deflated up to a byte's boundary."""
+    """Some text, as it is and, once that is asked for, deflated up to a byte's boundary."""
 
-    plain: bytes
-    deflated: bytes
+    def __init__(self, text: str, *, level: int = 6) -> None:
+        self.plain = text.encode()
+        self._level = level
 
-
-def piece(text: str, *, level: int = 6) -> Piece:
-    plain = text.encode()
-    packer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return Piece(plain, packer.compress(plain) + packer.flush(zlib.Z_FULL_FLUSH))
+    @cached_property
+    def deflated(self) -> bytes:
+        packer = zlib.compressobj(self._level, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return packer.compress(self.plain) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def slot(name: str) -> str:
@@ -41,7 +40,7 @@ class Page:
     def __init__(self, html: str) -> None:
         parts = re.split("\x02([a-z]+)\x03", html)
         self._parts: list[Piece | str] = [
-            part if at % 2 else piece(part, level=9) for at, part in enumerate(parts) if part
+            part if at % 2 else Piece(part, level=9) for at, part in enumerate(parts) if part
         ]
 
     def plain(self, filling: Mapping[str, Piece]) -> bytes:

@@ -13,7 +13,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
-from django.utils.cache import patch_vary_headers
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
 from django.utils.translation import get_language
@@ -28,12 +27,17 @@ from ordering.measure import agent as measure
 from ordering.models import Category, MenuItem
 from ordering.pricing import Dish
 from ordering.render import for_one_visitor, shop_context
-from ordering.splice import Page, Piece, piece, slot
+from ordering.splice import Page, Piece, slot
 from ordering.views.shown import cart_context
 
 _pages: Drawn[Page] = Drawn(most=32)
+_dishes: Drawn[dict[str, Dish]] = Drawn(most=8)
 _empty: Drawn[Piece] = Drawn(most=8)
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
+
+
+# What the page shows to whoever brings no cart; it is never saved.
+_NOTHING = Cart()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Card:
 
 @require_safe
 def menu(request: HttpRequest) -> HttpResponse:
-    return menu_page(request, carts.load(request))
+    return menu_page(request, carts.load(request) if carts.sent(request) else _NOTHING)
 
 
 def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResponse:
@@ -62,8 +66,8 @@ def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResp
     told = agent.page(request) if agent else {}
     page = _pages.get((get_language(), wanted), lambda: _draw(wanted, told), max_age=conf.menu_max_age())
     filling = {
-        "token": piece(get_token(request), level=1),
-        "agent": piece(escape(told.get("token", "")), level=1),
+        "token": Piece(get_token(request), level=1),
+        "agent": Piece(escape(told.get("token", "")), level=1),
         "recent": _recent(basket),
         "cart": _cart(basket, problem),
     }
@@ -71,7 +75,7 @@ def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResp
     response = HttpResponse(page.gzipped(filling) if gzip else page.plain(filling), status=409 if problem else 200)
     if gzip:
         response["Content-Encoding"] = "gzip"
-    patch_vary_headers(response, ["Accept-Encoding"])
+    response["Vary"] = "Accept-Encoding"
     return for_one_visitor(response)
 
 
@@ -92,7 +96,7 @@ def _draw(wanted: Filter, told: dict[str, Any]) -> Page:
 
 def cards(wanted: Filter) -> list[tuple[Category, list[Card]]]:
     """The menu by category, those dishes that the filter keeps; a category that keeps none is left out."""
-    dishes = selectors.dishes()
+    dishes = _all_dishes()
     shown = []
     for category, items in selectors.menu():
         found = [_card(item, dishes[item.slug]) for item in items if item.slug in dishes]
@@ -101,19 +105,24 @@ def cards(wanted: Filter) -> list[tuple[Category, list[Card]]]:
     return shown
 
 
+def _all_dishes() -> dict[str, Dish]:
+    return _dishes.get(get_language(), selectors.dishes, max_age=conf.menu_max_age())
+
+
 def _card(item: MenuItem, dish: Dish) -> Card:
     return Card(item, dish, tuple(code for code in food.ALLERGENS if code in pricing.allergens(dish, dish.preset)))
 
 
 def _recent(basket: Cart) -> Piece:
     if not basket.recent:
-        return _empty.get(("recent",), lambda: piece(""), max_age=3600)
-    return piece(render_to_string("ordering/_recent.html", {"recent": basket.recent[0]}))
+        return _empty.get(("recent",), lambda: Piece(""), max_age=3600)
+    return Piece(render_to_string("ordering/_recent.html", {"recent": basket.recent[0]}))
 
 
 def _cart(basket: Cart, problem: str) -> Piece:
     def draw() -> Piece:
-        return piece(render_to_string("ordering/_cart.html", {**cart_context(basket), "problem": problem}))
+        known = _all_dishes() if basket.quantities else None
+        return Piece(render_to_string("ordering/_cart.html", {**cart_context(basket, known), "problem": problem}))
 
     if basket.quantities or problem:
         return draw()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,22 +55,24 @@ class CartLine:
         return self.quantity >= min([MAX_QUANTITY, *left])
 
 
-def settle(cart: Cart) -> tuple[dict[str, Dish], int]:
-    """Bring the cart up to today's menu; returns its dishes and how many lines were lost. No query for an empty cart.
+def settle(cart: Cart, dishes: Mapping[str, Dish] | None = None) -> tuple[Mapping[str, Dish], int]:
+    """Bring the cart up to today's menu; returns its dishes and how many lines were lost. No query for an empty cart,
+    nor where the dishes are handed in.
 
     What has left the menu altogether is dropped: nobody could name it any more. Lines that say nothing about what has
     to be chosen by now take what is preselected.
     """
-    dishes = selectors.dishes(line.slug for line in cart.lines) if cart.quantities else {}
+    if dishes is None:
+        dishes = selectors.dishes(line.slug for line in cart.lines) if cart.quantities else {}
     known = [line for line in cart.lines if line.slug in dishes]
     lost = len(cart.lines) - len(known)
     cart.quantities = {line.key: line.quantity for line in completed(known, dishes)}
     return dishes, lost
 
 
-def cart_context(cart: Cart) -> dict[str, Any]:
-    """What every template needs that shows the cart."""
-    dishes, lost = settle(cart)
+def cart_context(cart: Cart, known: Mapping[str, Dish] | None = None) -> dict[str, Any]:
+    """What every template needs that shows the cart. `known` are dishes that were read a moment ago."""
+    dishes, lost = settle(cart, known)
     problems = problems_of_lines(cart.lines, dishes) if cart.quantities else []
     lines = [
         CartLine(line, dishes[line.slug], tuple(problem for problem in problems if problem.line == line.key))

@@ -29,6 +29,8 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "measure": ("tests.bench.measure",),
     "push": ("tests.bench.push",),
     "rollout": ("tests.bench.rollout",),
+    "menu": ("tests.bench.menu",),
+    "lighthouse": ("tests.bench.lighthouse",),
     "images": ("tests.bench.images",),
     "verdict": ("tests.bench.verdict",),
 }

@@ -163,7 +163,7 @@ def test_a_cart_never_outgrows_its_cookie(client, menu):
 
 def test_a_spliced_page_is_the_same_compressed_and_plain():
     page = splice.Page(f"<p>ä{splice.slot('one')}</p>" * 50 + splice.slot("two"))
-    filling = {"one": splice.piece("Grüße"), "two": splice.piece("")}
+    filling = {"one": splice.Piece("Grüße"), "two": splice.Piece("")}
     assert gzip.decompress(page.gzipped(filling)) == page.plain(filling) == "<p>äGrüße</p>".encode() * 50
 
 
@@ -174,6 +174,7 @@ def test_the_drawn_menu_is_shown_again_but_each_visitor_has_their_own_cart(clien
 
     monkeypatch.setattr(menu_view, "_pages", Drawn(most=4))
     monkeypatch.setattr(menu_view, "_empty", Drawn(most=4))
+    monkeypatch.setattr(menu_view, "_dishes", Drawn(most=4))
     first = client.get(reverse(MENU))
     client.post(reverse("ordering:change-cart"), {"add": "cola"})
     mine = client.get(reverse(MENU), headers={"Accept-Encoding": "gzip"})
