@@ -35,3 +35,7 @@ class Drawn(Generic[T]):
             self._kept.clear()
         self._kept[key] = began + max(max_age, min(took / _SHARE, _OLDEST)), drawn
         return drawn
+
+    def forget(self) -> None:
+        """Draw everything anew."""
+        self._kept.clear()

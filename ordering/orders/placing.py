@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 
-from ordering import conf, outbox, pickup, pricing, promos
+from ordering import conf, outbox, pickup, pricing, promos, selectors
 from ordering.bill import Bill
+from ordering.drawn import Drawn
 from ordering.models import DayCounter, Order, OrderEvent, OrderLine, OutboxMail, Payment, PromoCode, Status
 from ordering.orders import stock
 from ordering.orders.errors import CannotPlaceError, KeyReusedError, NotPaidError
@@ -21,6 +23,8 @@ from ordering.terms import Terms, bill_of, fingerprint, problems_of_terms
 from ordering.wishes import Problem, Wish, completed, dishes_of, problems_of
 
 PLAIN = Terms()
+_menus: Drawn[dict[str, Dish]] = Drawn(most=8)
+_hours: Drawn[pickup.Hours] = Drawn(most=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +107,38 @@ def _wait_for_turn(day: dt.date) -> DayCounter:
 
 
 def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> _Sale:
-    """Raises CannotPlaceError with everything that stands in the way."""
-    dishes = dishes_of(wish)
+    """Raises CannotPlaceError with everything that stands in the way.
+
+    Menu and hours may be a second old. What an order takes is counted by statements of its own, so nothing is sold
+    that is gone; and nobody is refused for what is not so any more: then everything is read anew.
+    """
+    dishes, shop = _lately(wish, now)
+    sale, problems = _judged(wish, terms, dishes, shop)
+    if problems and conf.menu_max_age():
+        sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(now))
+    if problems:
+        raise CannotPlaceError(problems)
+    return sale
+
+
+def _lately(wish: Wish, now: dt.datetime) -> tuple[Mapping[str, Dish], pickup.Hours]:
+    """The menu and the hours, at most as old as the menu that customers see."""
+    age = conf.menu_max_age()
+    if not age:
+        return dishes_of(wish), pickup.hours(now)
+    dishes = _menus.get(get_language(), selectors.dishes, max_age=age)
+    shop = _hours.get("hours", lambda: pickup.hours(now), max_age=age)
+    return dishes, replace(shop, now=now)
+
+
+def _judged(wish: Wish, terms: Terms, dishes: Mapping[str, Dish], shop: pickup.Hours) -> tuple[_Sale, list[Problem]]:
     lines = completed(wish.lines, dishes)
     promo = promos.find(terms.promo) if terms.promo else None
     known = [line for line in lines if line.slug in dishes]
     bill = bill_of([amounts(line, dishes[line.slug]) for line in known], promo, terms.tip)
-    shop = pickup.hours(now)
-    problems: list[Problem] = problems_of(replace(wish, lines=lines), dishes)
+    problems = problems_of(replace(wish, lines=lines), dishes)
     problems += problems_of_terms(terms, promo=promo, goods=bill.goods, shop=shop)
-    if problems:
-        raise CannotPlaceError(problems)
-    return _Sale(lines, dishes, promo, bill, shop)
+    return _Sale(lines, dishes, promo, bill, shop), problems
 
 
 def amounts(line: Line, dish: Dish) -> tuple[int, int]:

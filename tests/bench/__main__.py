@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "lint": ("tests.bench.lint",),
     "stages-sqlite": ("tests.bench.stages", "sqlite"),
     "stages-postgresql": ("tests.bench.stages", "postgresql"),
+    "orders-sqlite": ("tests.bench.ordering", "sqlite"),
+    "orders-postgresql": ("tests.bench.ordering", "postgresql"),
     "webhook": ("tests.bench.webhook",),
     "idle": ("tests.bench.idle",),
     "pages": ("tests.bench.pages",),

@@ -9,9 +9,16 @@ from django.utils import timezone
 from ordering import orders, selectors
 from ordering.models import MenuItem, Order, OrderEvent, OrderLine, Status
 from ordering.orders import placing
+from ordering.terms import Terms
 from ordering.wishes import MAX_LINES, MAX_QUANTITY, Wish, clean_text, plain_lines
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known_from_before():
+    placing._menus.forget()
+    placing._hours.forget()
 
 
 def stock(slug):
@@ -114,6 +121,30 @@ def test_a_problem_with_one_item_leaves_the_stock_of_the_others(menu, monkeypatc
         orders.place(key="key-of-ada", wish=Wish(plain_lines({"brownie": 2, "apple-pie": 2}), name="Ada"))
     assert codes(error) == ["not_enough"]
     assert (stock("brownie"), stock("apple-pie")) == (5, 1)
+
+
+def test_placing_asks_little_more_than_it_writes(menu, settings, django_assert_max_num_queries):
+    """Menu and hours are known from a moment ago. Counter, key, stock and counter again, then the four kinds of rows,
+    inside a savepoint of the test's own transaction."""
+    settings.SHOP_MENU_MAX_AGE = 60
+    wish = Wish(plain_lines({"brownie": 1, "fries": 2, "cola": 1}), name="Ada")
+    orders.place(key="key-of-ada", wish=wish)
+    with django_assert_max_num_queries(10):
+        orders.place(key="key-of-bob", wish=wish, terms=Terms(email="bob@example.com"))
+    MenuItem.objects.filter(slug="brownie").update(stock=0)
+    with pytest.raises(orders.CannotPlaceError, match="sold out"):
+        orders.place(key="key-of-cyd", wish=wish)
+    MenuItem.objects.filter(slug="brownie").update(stock=1)
+    orders.place(key="key-of-cyd", wish=wish)
+
+
+def test_nobody_is_refused_for_what_was_so_a_moment_ago(menu, settings):
+    settings.SHOP_MENU_MAX_AGE = 60
+    MenuItem.objects.filter(slug="fries").update(available=False)
+    wish = Wish(plain_lines({"fries": 1}), name="Ada")
+    placing._menus.get("en", selectors.dishes, max_age=0)
+    MenuItem.objects.filter(slug="fries").update(available=True)
+    assert orders.place(key="key-of-ada", wish=wish)[1]
 
 
 def test_an_order_goes_all_the_way(place):
