@@ -15,6 +15,7 @@ import (
 	kv "github.com/hashicorp/vault-plugin-secrets-kv"
 	vaulthttp "github.com/hashicorp/vault/http"
 	"github.com/hashicorp/vault/internalshared/configutil"
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/physical/inmem"
 	"github.com/hashicorp/vault/vault"
@@ -30,6 +31,7 @@ func main() {
 		Logger:          logger,
 		DisableMlock:    true,
 		LogicalBackends: map[string]logical.Factory{"kv": kv.Factory},
+		BuiltinRegistry: onlyKV{},
 	})
 	check(err)
 	ctx := context.Background()
@@ -49,6 +51,30 @@ func main() {
 	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}}
 	check(server.ServeTLS(listener, "", ""))
 }
+
+// onlyKV says which plugins are built in: the engine that keeps secrets by key and value.
+type onlyKV struct{}
+
+func (onlyKV) Contains(name string, kind consts.PluginType) bool {
+	return name == "kv" && kind == consts.PluginTypeSecrets
+}
+
+func (k onlyKV) Get(name string, kind consts.PluginType) (func() (interface{}, error), bool) {
+	return func() (interface{}, error) { return logical.Factory(kv.Factory), nil }, k.Contains(name, kind)
+}
+
+func (k onlyKV) Keys(kind consts.PluginType) []string {
+	if k.Contains("kv", kind) {
+		return []string{"kv"}
+	}
+	return nil
+}
+
+func (k onlyKV) DeprecationStatus(name string, kind consts.PluginType) (consts.DeprecationStatus, bool) {
+	return consts.Supported, k.Contains(name, kind)
+}
+
+func (onlyKV) IsBuiltinEntPlugin(string, consts.PluginType) bool { return false }
 
 func check(err error) {
 	if err != nil {
