@@ -112,12 +112,18 @@ def decide(snapshot: Snapshot) -> list[Decision]:
     if closed:
         return decisions + _before_the_barrier(snapshot, states)
     main_open = False
+    pending, ended = State.PENDING, ENDED
     for position, node in enumerate(snapshot.graph.nodes):
+        state = states[position]
         # Exit stages stand last, so by then it is known whether one of the others is still to end.
-        if node.on_exit and main_open:
+        if state in ended or (node.on_exit and main_open):
             continue
-        if states[position] not in _OPEN or position in snapshot.begun:
-            main_open = main_open or (not node.on_exit and states[position] not in ENDED)
+        # Most of a large run, most of the time.
+        if state == pending and node.needs and states[node.needs[-1]] not in ended:
+            main_open = main_open or not node.on_exit
+            continue
+        if state not in _OPEN or position in snapshot.begun:
+            main_open = main_open or not node.on_exit
             continue
         decision = _decide_one(snapshot, states, position, node)
         if decision is not None:
@@ -235,7 +241,7 @@ _MOVING = frozenset({State.QUEUED, State.RUNNING, State.UNKNOWN})
 def run_state(graph: Graph, states: Sequence[str], stopping: str = "") -> RunState:
     """The state of the run. Like Argo, it is judged by the stages that nothing else needs, so that a failure which
     another stage was made to handle does not fail the run; an omitted stage stands for what omitted it."""
-    if any(state in _MOVING for state in states):
+    if not _MOVING.isdisjoint(states):
         return RunState.RUNNING
     if State.WAITING in states:
         return RunState.WAITING

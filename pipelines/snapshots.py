@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from django.db.models import Q
 
@@ -60,6 +60,25 @@ def graph_of(run: Run) -> tuple[dag.Graph, tuple[dict[str, Any], ...]]:
     return _graph_of(run.pk, run.created_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Which positions of a graph have what most have not, so that nobody has to look for them at each step."""
+
+    gated: tuple[int, ...]
+    placed: tuple[int, ...]
+    conditional: bool
+
+
+@lru_cache(maxsize=256)
+def _marks_of(run: int, created_at: datetime) -> Marks:
+    nodes = _graph_of(run, created_at)[0].nodes
+    return Marks(
+        gated=tuple(i for i, node in enumerate(nodes) if node.gated),
+        placed=tuple(i for i, node in enumerate(nodes) if node.environment),
+        conditional=any(node.when for node in nodes),
+    )
+
+
 @lru_cache(maxsize=256)
 def _graph_of(run: int, created_at: datetime) -> tuple[dag.Graph, tuple[dict[str, Any], ...]]:
     definitions = tuple(Stage.objects.filter(run=run).order_by("position").values_list("definition", flat=True))
@@ -104,32 +123,43 @@ def _condition(text: str) -> dag.When:
     return lambda context: evaluate_when(parsed, context)
 
 
-def load(
-    run: Run, now: datetime, complete: Callable[[int, Row], None], rows: list[Row] | None = None
-) -> Loaded:  # fmt: skip
-    """Read the run's stages, unless `rows` has them, and what they wait for. `run` must be locked. `complete` is given
-    each row with its key, to put in what has changed about it and is not written yet."""
+class Unwritten(Protocol):
+    """What has changed about stages and is not in the database yet."""
+
+    def changed(self) -> Collection[int]:
+        """The keys of the stages."""
+
+    def show(self, stage: int, row: object) -> None:
+        """Give `row` what has changed about the stage."""
+
+
+def load(run: Run, now: datetime, unwritten: Unwritten, rows: list[Row] | None = None) -> Loaded:
+    """Read the run's stages, unless `rows` has them, and what they wait for. `run` must be locked."""
     graph, definitions = graph_of(run)
+    marks = _marks_of(run.pk, run.created_at)
     rows = rows or [Row(*values) for values in Stage.objects.filter(run=run).order_by("position").values_list(*FIELDS)]
+    changed = unwritten.changed()
     for row in rows:
-        complete(row.id, row)
-    _read("progress", [row for row in rows if row.reason_code == Reason.APPROVAL and row.progress is None])
-    held_up = {i: row for i, row in enumerate(rows) if row.reason_code in (Reason.LOCK, Reason.WINDOW)}
+        if row.id in changed:
+            unwritten.show(row.id, row)
+    coded = {i: row for i, row in enumerate(rows) if row.reason_code}
+    _read("progress", [row for row in coded.values() if row.reason_code == Reason.APPROVAL and row.progress is None])
+    held_up = {i: row for i, row in coded.items() if row.reason_code in (Reason.LOCK, Reason.WINDOW)}
     _read("reason", [row for row in held_up.values() if row.reason is None])
-    environments = _environments(run, graph, rows)
+    environments = _environments(run, graph, rows, marks)
     frozen, ends = _frozen(environments, now)
     snapshot = dag.Snapshot(
         graph=graph,
         states=[row.state for row in rows],
         reasons=[row.reason_code for row in rows],
         planned=[bool(row.plan_digest) for row in rows],
-        approved=_approved(graph, definitions, rows),
+        approved=_approved(definitions, rows, marks),
         locks={name: _lock(run, environment) for name, environment in environments.items()},
         frozen=frozen,
-        exempt=_exempt(run, rows),
-        begun=frozenset(i for i, row in enumerate(rows) if _has_begun(row)),
+        exempt=_exempt(run, rows, marks),
+        begun=frozenset(i for i, row in coded.items() if _has_begun(row)),
         said={i: row.reason or "" for i, row in held_up.items()},
-        context=_context(run, graph, rows),
+        context=_context(run, graph, rows) if marks.conditional else {},
         stopping=run.stopping,
     )
     return Loaded(run, graph, definitions, rows, environments, snapshot, ends)
@@ -151,15 +181,10 @@ def _has_begun(row: Row) -> bool:
     return row.state == State.UNKNOWN and row.reason_code == "person"
 
 
-def _environments(run: Run, graph: dag.Graph, rows: list[Row]) -> dict[str, Environment]:
-    open_ones = {
-        node.environment
-        for node, row in zip(graph.nodes, rows, strict=True)
-        if node.environment and row.state not in ENDED
-    }
-    held = any(node.environment for node in graph.nodes)
-    if not held:
+def _environments(run: Run, graph: dag.Graph, rows: list[Row], marks: Marks) -> dict[str, Environment]:
+    if not marks.placed:
         return {}
+    open_ones = {graph.nodes[i].environment for i in marks.placed if rows[i].state not in ENDED}
     found = Environment.objects.filter(pipeline=run.pipeline_id).filter(Q(name__in=open_ones) | Q(holder=run))
     return {environment.name: environment for environment in found.select_related("holder")}
 
@@ -197,24 +222,19 @@ def _frozen(environments: dict[str, Environment], now: datetime) -> tuple[dict[s
     return frozen, ends
 
 
-def _exempt(run: Run, rows: list[Row]) -> frozenset[int]:
-    if run.trigger == "rollback":
-        return frozenset(range(len(rows)))
-    return frozenset(i for i, row in enumerate(rows) if row.freeze_override)
+def _exempt(run: Run, rows: list[Row], marks: Marks) -> frozenset[int]:
+    return frozenset(i for i in marks.placed if run.trigger == "rollback" or rows[i].freeze_override)
 
 
-def _approved(graph: dag.Graph, definitions: tuple[dict[str, Any], ...], rows: list[Row]) -> list[bool]:
-    asked = {
-        row.id: row.plan_digest
-        for node, row in zip(graph.nodes, rows, strict=True)
-        if node.gated and row.plan_digest and row.state not in ENDED
-    }
-    opened = [row.id for row in rows if row.id in asked and row.reason_code != Reason.APPROVAL]
+def _approved(definitions: tuple[dict[str, Any], ...], rows: list[Row], marks: Marks) -> list[bool]:
+    gated = [rows[i] for i in marks.gated]
+    asked = {row.id: row.plan_digest for row in gated if row.plan_digest and row.state not in ENDED}
+    opened = [row.id for row in gated if row.id in asked and row.reason_code != Reason.APPROVAL]
     counts = approvals_by_team(asked, opened)
-    return [
-        not node.gated or (row.id in asked and quorum_met(definition["gate"], counts.get(row.id, {})))
-        for node, row, definition in zip(graph.nodes, rows, definitions, strict=True)
-    ]
+    approved = [True] * len(rows)
+    for i, row in zip(marks.gated, gated, strict=True):
+        approved[i] = row.id in asked and quorum_met(definitions[i]["gate"], counts.get(row.id, {}))
+    return approved
 
 
 def quorum_met(gate: dict[str, Any], people: dict[str, int]) -> bool:
@@ -224,8 +244,6 @@ def quorum_met(gate: dict[str, Any], people: dict[str, int]) -> bool:
 
 def _context(run: Run, graph: dag.Graph, rows: list[Row]) -> dict[str, Any]:
     """What a `when` condition may look at."""
-    if not any(node.when for node in graph.nodes):
-        return {}
     return {
         "parameters": run.parameters,
         "run": {

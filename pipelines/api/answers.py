@@ -56,7 +56,8 @@ def run(row: Run) -> Json:
     }
 
 
-def run_detail(row: Run, stages: list[Json], rows: list[Stage], may: Json) -> Json:
+def run_detail(row: Run, rows: list[Stage], told: Mapping[int, Json], may: Json) -> Json:
+    """Without its stages. `told` has the answers of all that wait."""
     end = row.ended_at or timezone.now()
     return run(row) | {
         "now": what_happens_now(
@@ -64,7 +65,7 @@ def run_detail(row: Run, stages: list[Json], rows: list[Stage], may: Json) -> Js
             reason=row.reason,
             stopping=row.stopping,
             elapsed=(end - row.created_at).total_seconds(),
-            stages=[_now(stage, answer) for stage, answer in zip(rows, stages, strict=True)],
+            stages=[_now(stage, told.get(stage.pk)) for stage in rows],
         ),
         "engine": row.engine,
         "parameters": row.parameters,
@@ -74,15 +75,18 @@ def run_detail(row: Run, stages: list[Json], rows: list[Stage], may: Json) -> Js
         "trimmed_at": time(row.trimmed_at),
         "last_seq": row.last_seq,
         "may": may,
-        "stages": stages,
     }
 
 
-def _now(stage: Stage, answer: Json) -> Now:
-    gate = answer["gate"] or {"teams": []}
-    approve = answer["may"]["approve"]
+def title_of(stage: Stage) -> str:
+    return str(stage.definition.get("title") or stage.name)
+
+
+def _now(stage: Stage, answer: Json | None) -> Now:
+    gate: Json = (answer and answer["gate"]) or {"teams": []}
+    approve: Json = answer["may"]["approve"] if answer else {"allowed": True, "reason": ""}
     return Now(
-        title=answer["title"],
+        title=title_of(stage),
         state=stage.state,
         code=stage.reason_code,
         reason=stage.reason,
@@ -102,7 +106,7 @@ def stage(row: Stage, *, summary: str | None, have: Mapping[str, int], may: Json
     return {
         "run": run_name(row.run),
         "name": row.name,
-        "title": row.definition.get("title") or row.name,
+        "title": title_of(row),
         "kind": row.kind,
         "owner": row.owner,
         "environment": row.environment or None,

@@ -18,6 +18,8 @@ from teams.models import Team, slug_validator
 REASON_LIMIT = 2_000
 PARAMETERS = 100
 
+MOST_STAGES = 1000  # of a run in one answer
+
 
 class Body(serializers.Serializer[Any]):
     """The fields of a body or a query."""
@@ -176,6 +178,13 @@ class AuditFilter(Paging):
 class Since(Body):
     since = serializers.IntegerField(min_value=0, max_value=2**62, default=0, help_text="The last event's number.")
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=500)
+
+
+class StagePage(Body):
+    stages_from = serializers.IntegerField(
+        min_value=0, max_value=2**31, default=0, help_text="Of the page before: its stages_next."
+    )
+    stages_limit = serializers.IntegerField(min_value=1, max_value=MOST_STAGES, default=MOST_STAGES)
 
 
 class EventFilter(Since):

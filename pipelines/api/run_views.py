@@ -11,31 +11,42 @@ from rest_framework.views import APIView
 from pipelines import runs, selectors
 from pipelines.models import Environment, Run, Stage
 from pipelines.overtaken import taken_back
+from pipelines.states import State
 
 from . import answers, bodies, find, shapes
 from .describe import described
 from .may import run_may, stage_may
 
+MOST = bodies.MOST_STAGES
 
-def run_detail(row: Run, request: Request) -> dict[str, Any]:
-    """The run with all of its stages; a fixed number of queries, however many they are."""
+
+def run_detail(row: Run, request: Request, stages_from: int = 0, stages_limit: int = MOST) -> dict[str, Any]:
+    """The run with a page of its stages; a fixed number of queries, however many they are."""
     user, actor = find.person(request)
     rows = selectors.stages_of(row)
+    page = rows[stages_from : stages_from + stages_limit]
     have = selectors.have_approved(rows)
     summaries = dict(Stage.objects.filter(run=row).exclude(plan=None).values_list("pk", "plan__summary"))
     owners = environment_owners(row)
     warnings = taken_back(rows)
-    stages = [
-        answers.stage(
+    # Those that wait are told about in the sentence of what happens now, on whichever page they are.
+    told = {
+        stage.pk: answers.stage(
             stage,
             summary=summaries.get(stage.pk),
             have=have.get(stage.pk, {}),
             may=stage_may(stage, user, actor, owners),
             warning=warnings.get(stage.pk, ""),
         )
-        for stage in rows
-    ]
-    return answers.run_detail(row, stages, rows, run_may(row, rows, user, actor))
+        for stage in {*page, *(stage for stage in rows if stage.state == State.WAITING)}
+    }
+    detail = answers.run_detail(row, rows, told, run_may(row, rows, user, actor))
+    end = stages_from + len(page)
+    return detail | {
+        "stages": [told[stage.pk] for stage in page],
+        "stages_count": len(rows),
+        "stages_next": end if end < len(rows) else None,
+    }
 
 
 def environment_owners(row: Run) -> dict[str, str]:
@@ -50,9 +61,9 @@ class RunsView(APIView):
 
 
 class RunView(APIView):
-    @described("A run and its stages, and what you may do", shapes.RunDetail)
+    @described("A run and its stages, and what you may do", shapes.RunDetail, query=bodies.StagePage)
     def get(self, request: Request, pipeline: str, number: int) -> Response:
-        return Response(run_detail(find.run(pipeline, number), request))
+        return Response(run_detail(find.run(pipeline, number), request, **bodies.StagePage.of_query(request)))
 
 
 class EventsView(APIView):

@@ -163,6 +163,8 @@ class RunDetail(Run):
     last_seq = s.IntegerField()
     may = s.DictField(child=Verdict())
     stages = Stage(many=True)
+    stages_count = s.IntegerField(help_text="How many stages the run has.")
+    stages_next = s.IntegerField(allow_null=True, help_text="The `stages_from` of the next page; null after the last.")
 
 
 class Event(Shape):

@@ -61,7 +61,7 @@ def advance_locked(run: Run, changes: Changes) -> None:
 def take_on(run: Run, changes: Changes, rows: list[snapshots.Row] | None = None) -> snapshots.Loaded:
     """Add to `changes`, not saved yet, what follows from them; returns the run as it is then. `rows` are the run's
     stages where they are known."""
-    loaded = snapshots.load(run, changes.now, changes.show, rows)
+    loaded = snapshots.load(run, changes.now, changes, rows)
     for decision in (dag.let_go if run.engine == MIRRORED else dag.decide)(loaded.snapshot):
         _APPLY[decision.do](loaded, changes, decision)
     _release_locks(loaded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from datetime import datetime
 from typing import Any
 
@@ -58,6 +58,10 @@ class Changes:
 
     def say(self, payload: events.Payload, *, stage: int | None = None, attempt: int | None = None) -> None:
         self.events.append(events.New(payload, stage, attempt))
+
+    def changed(self) -> Collection[int]:
+        """The keys of the stages that `save` will write."""
+        return self._stages.keys()
 
     def show(self, stage: int, row: object) -> None:
         """Give `row`, as it was read, what has changed about the stage since and is not written yet."""

@@ -50,9 +50,14 @@ def _mine(run: Run, attempt: int, fence: int) -> tuple[Attempt, Stage]:
     return row, row.stage
 
 
-def wrote(attempt: int, fence: int, text: str) -> None:
+def wrote(attempt: int, fence: int, text: str, stay: Stay | None = None) -> None:
     """Append output to the log."""
-    _tell(attempt, fence, events.LogWritten(text=text))
+    with transaction.atomic():
+        row, stage, run = _hold(attempt, fence)
+        before = run.last_seq
+        events.append_locked(run, [events.New(events.LogWritten(text=text), stage.pk, row.number)])
+    if stay:
+        stay.told(before, run.last_seq)
 
 
 def progressed(attempt: int, fence: int, progress: Progress) -> None:
@@ -77,12 +82,6 @@ def produced(attempt: int, fence: int, artifact: Artifact) -> None:
             events.append(run.pk, [events.New(payload, stage.pk, row.number)])
 
 
-def _tell(attempt: int, fence: int, payload: events.Payload) -> None:
-    with transaction.atomic():
-        row, stage, run = _hold(attempt, fence)
-        events.append(run.pk, [events.New(payload, stage.pk, row.number)])
-
-
 def planned(attempt: int, fence: int, plan: Plan) -> None:
     """Store the plan that a gate's teams will read, and ask them."""
     with transaction.atomic():
@@ -97,6 +96,9 @@ def planned(attempt: int, fence: int, plan: Plan) -> None:
 
 class Stay(Protocol):
     """A worker that means to go on with the run whose stage it has ended."""
+
+    def told(self, before: int, after: int) -> None:
+        """The worker itself has taken the run from one event's number to another, and changed no stage by it."""
 
     def remembered(self, run: Run) -> list[Row] | None:
         """The run's stages, if the worker knows them to be as it left them."""

@@ -29,6 +29,15 @@ class Client:
         """The JSON answer. Raises ApiError, UnreachableError; so do all the others."""
         return self._ask("GET", path, params=query).json()
 
+    def run(self, path: str) -> Any:
+        """A run with all of its stages, page by page."""
+        detail = self.get(path)
+        while detail["stages_next"] is not None:
+            more = self.get(path, stages_from=detail["stages_next"])
+            detail["stages"] += more["stages"]
+            detail["stages_next"] = more["stages_next"]
+        return detail
+
     def text(self, path: str) -> str:
         return self._ask("GET", path, headers={"Accept": "text/plain"}).text
 

@@ -54,7 +54,7 @@ class _Follower:
         with self._screen():
             state = "running"
             for changes in self._changes():
-                detail = self.client.get(f"runs/{self.run}")
+                detail = self.client.run(f"runs/{self.run}")
                 self._tell(changes, detail)
                 self._ask(detail)
                 state = detail["state"]

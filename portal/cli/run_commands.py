@@ -83,7 +83,7 @@ def show_run(context: typer.Context, run: RunName, as_json: AsJson = False) -> N
     """Show a run and its stages."""
     from .show import run_view
 
-    answer = config(context).client().get(run_path(run))
+    answer = config(context).client().run(run_path(run))
     show(answer, run_view(answer), as_json=as_json)
 
 

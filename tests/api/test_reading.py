@@ -96,6 +96,21 @@ def test_a_run_with_many_stages_costs_as_many_queries_as_one_with_few(pipeline, 
     assert count(client, "/api/runs/demo/2") <= few
 
 
+def test_the_stages_of_a_large_run_come_in_pages(pipeline, gated, speak, cast):
+    wide = "\n".join(f"  - {{name: s{i}, kind: noop, owner: dev}}" for i in range(1004))
+    begin(pipeline, f"stages:\n{wide}\n")
+    client, address = speak(cast.olga), "/api/runs/demo/2"
+    first = client.get(address).json()
+    assert (len(first["stages"]), first["stages_count"], first["stages_next"]) == (1000, 1005, 1000)
+    last = client.get(address, {"stages_from": first["stages_next"]}).json()
+    assert (last["stages"][-1]["name"], len(last["stages"]), last["stages_next"]) == ("s1003", 5, None)
+    assert first["now"] == last["now"]
+    few = client.get(RUN, {"stages_from": 1, "stages_limit": 2}).json()
+    assert (len(few["stages"]), few["stages_next"]) == (2, 3)
+    assert few["now"] == client.get(RUN).json()["now"]
+    assert client.get(RUN, {"stages_limit": 5000}).status_code == 400
+
+
 def test_runs_are_filtered_and_paged(pipeline, speak, cast):
     other = Pipeline.objects.create(slug="other", name="O", owner="ops", repository="/r")
     for row, state in ((pipeline, "failed"), (pipeline, "succeeded"), (other, "failed")):

@@ -136,3 +136,24 @@ def test_a_newcomer_leaves_a_crowded_run(pipeline):
     stay.go_on(None, changes, waited=True)  # type: ignore[arg-type] it does not look at what it will not take
     assert stay.committed() is None
     assert stay.crowded
+
+
+def reads_all_stages(captured) -> bool:
+    return any("pipelines_stage" in query["sql"] and "artifacts" in query["sql"] for query in captured.captured_queries
+               if query["sql"].startswith("SELECT") and "position" in query["sql"])  # fmt: skip
+
+
+@pytest.mark.parametrize("whose", ["its own", "somebody else's"])
+def test_its_own_output_makes_it_forget_nothing(pipeline, whose):
+    """Else each stage that says something would cost as much as the run has stages."""
+    run = begin(pipeline, chain(6))
+    claimed, stay = taken(run, "s0")
+    claimed = ended(claimed, stay)
+    for text in ("one\n", "two\n"):
+        runs.wrote(claimed.attempt, claimed.fence, text, stay if whose == "its own" else None)
+    with CaptureQueriesContext(connection) as captured:
+        claimed = ended(claimed, stay)
+    assert claimed.stage.name == "s2"
+    assert reads_all_stages(captured) == (whose != "its own")
+    assert [event.seq for event in run.events.order_by("seq")] == list(range(1, run.events.count() + 1))
+    assert Run.objects.get(pk=run.pk).last_seq == run.events.count()

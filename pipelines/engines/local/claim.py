@@ -106,6 +106,10 @@ class Stay:
         left, self._left = self._left, None
         return left.rows if left is not None and left.run.last_seq == run.last_seq else None
 
+    def told(self, before: int, after: int) -> None:
+        if self._left is not None and self._left.run.last_seq == before:
+            self._left.run.last_seq = after
+
     def go_on(self, loaded: Loaded, changes: Changes, *, waited: bool) -> None:
         changes.run.pipeline = self._pipeline
         self._seen, self._next = loaded, None

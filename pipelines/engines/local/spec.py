@@ -53,6 +53,8 @@ def _released(stage: Stage) -> Artifact | None:
 def _artifacts(claimed: Claimed) -> dict[str, Artifact]:
     """What the stages before it made, those that it needs through others too."""
     stage = claimed.stage
+    if claimed.made is not None and not claimed.made:
+        return {}
     before = ancestors(graph_of(claimed.run)[0], stage.position)
     made = claimed.made
     if made is None and before:

@@ -85,11 +85,11 @@ class Database:
         return persistently(lambda: given_up(self.claimed.stage.pk))
 
     def wrote(self, text: str) -> None:
-        persistently(lambda: runs.wrote(*self._mine, text))
+        persistently(lambda: runs.wrote(*self._mine, text, self._stay))
 
     def try_to_write(self, text: str) -> None:
         try:
-            runs.wrote(*self._mine, text)
+            runs.wrote(*self._mine, text, self._stay)
         except runs.StaleResult as gone:
             raise LeaseLost(str(gone)) from None
         except (DatabaseError, InterfaceError) as error:
