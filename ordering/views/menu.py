@@ -30,8 +30,8 @@ from ordering.render import for_one_visitor, shop_context
 from ordering.splice import Page, Piece, slot
 from ordering.views.shown import cart_context
 
-_pages: Drawn[Page] = Drawn(most=32)
-_dishes: Drawn[dict[str, Dish]] = Drawn(most=8)
+_pages: Drawn[Page] = Drawn(most=32, stamp=selectors.menu_stamp)
+_dishes: Drawn[dict[str, Dish]] = Drawn(most=8, stamp=selectors.menu_stamp)
 _empty: Drawn[Piece] = Drawn(most=8)
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 

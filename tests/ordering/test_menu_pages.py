@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from ordering import cart as carts
-from ordering import filters, splice
+from ordering import filters, selectors, splice
 from ordering.models import MenuItem, Option, OptionGroup
 from ordering.pricing import Line
 
@@ -199,3 +199,32 @@ def test_a_drawn_page_is_drawn_anew_when_it_is_old():
     assert drawn.get("a", lambda: 2, max_age=60) == 1
     assert drawn.get("a", lambda: 3, max_age=0) == 3
     assert drawn.get("b", lambda: 4, max_age=60) == 4
+
+
+def test_what_has_not_changed_is_not_drawn_again(menu):
+    from ordering.drawn import Drawn
+
+    drawn = Drawn(most=4, stamp=selectors.menu_stamp)
+    assert drawn.get("a", lambda: 1, max_age=1e-9) == 1
+    drawn._kept = {key: (0.0, stamp, thing) for key, (_until, stamp, thing) in drawn._kept.items()}
+    assert drawn.get("a", lambda: 2, max_age=1e-9) == 1
+    drawn._kept = {key: (0.0, stamp, thing) for key, (_until, stamp, thing) in drawn._kept.items()}
+    Option.objects.filter(slug="avocado").update(stock=3)
+    assert drawn.get("a", lambda: 3, max_age=1e-9) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [("Category", "name"), ("MenuItem", "stock"), ("OptionGroup", "maximum"), ("ComboPart", "name")],
+)
+def test_every_table_of_the_menu_is_in_its_stamp(menu, model, change):
+    from django.apps import apps
+
+    before = selectors.menu_stamp()
+    assert selectors.menu_stamp() == before
+    row = apps.get_model("ordering", model).objects.first()
+    setattr(row, change, 7)
+    row.save()
+    assert selectors.menu_stamp() != before
+    menu["fries"].option_groups.clear()
+    assert selectors.menu_stamp() != before
