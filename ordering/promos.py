@@ -63,24 +63,30 @@ def problem_of(promo: PromoCode | None, *, code: str, goods: int, now: dt.dateti
         message = _("The code “%(code)s” needs your e-mail address, because everybody can use it only so often.")
         return Problem("promo_email", message % {"code": code})
     if _uses_by(promo, user) >= promo.max_per_customer:
-        return Problem("promo_used", _("You have used the code “%(code)s” already. Take it out.") % {"code": code})
+        return _used(code)
     return None
+
+
+def _used(code: str) -> Problem:
+    return Problem("promo_used", _("You have used the code “%(code)s” already. Take it out.") % {"code": code})
 
 
 def used_up(code: str) -> Problem:
     return Problem("promo_used_up", _("The code “%(code)s” has been used up. Take it out.") % {"code": code})
 
 
-def take(promo: PromoCode, user: User) -> bool:
-    """Use a code once, in the caller's transaction. Whether it could still be used.
+def take(promo: PromoCode, user: User) -> Problem | None:
+    """Use a code once, in the caller's transaction. None where that was possible, else why it was not.
 
     Counting it up locks its row: orders that come with the same code wait here, and the customer's own uses are only
     counted then.
     """
     free = Q(max_uses=None) | Q(uses__lt=F("max_uses"))
     if not PromoCode.objects.filter(free, pk=promo.pk).update(uses=F("uses") + 1):
-        return False
-    return promo.max_per_customer is None or _uses_by(promo, user) < promo.max_per_customer
+        return used_up(promo.code)
+    if promo.max_per_customer is not None and _uses_by(promo, user) >= promo.max_per_customer:
+        return _used(promo.code)
+    return None
 
 
 def give_back(order: Order) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from django.db import IntegrityError, transaction
@@ -25,6 +27,9 @@ from ordering.wishes import Problem, Wish, completed, dishes_of, problems_of
 PLAIN = Terms()
 _menus: Drawn[dict[str, Dish]] = Drawn(most=8)
 _hours: Drawn[pickup.Hours] = Drawn(most=1)
+_turns = threading.Lock()
+# Seconds that a thread queues before it leaves it to the database.
+_COURTESY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +55,57 @@ def place(*, key: str, wish: Wish, terms: Terms = PLAIN, actor: str = "customer"
     code are taken in the same transaction, and none of them twice. Raises CannotPlaceError; KeyReusedError when the
     key placed an order for something else; NotPaidError when its payment was declined.
     """
+    now = timezone.now()
+    sale, problems = _looked_up(wish, terms, now)
+    if problems:
+        # Asked only now: what is gone may have gone with this very order, and then both are seen.
+        existing = placed_with(key=key)
+        if existing is None:
+            raise CannotPlaceError(problems)
+        return _repeated(existing, wish, terms), False
     try:
-        with transaction.atomic():
-            order, created = _place_in_turn(key, wish, terms, actor)
+        with _one_at_a_time(), transaction.atomic():
+            order, created = _place_in_turn(sale, key, wish, terms, actor)
     except IntegrityError:
         # Two posts with one key take turns at the day's counter; only around midnight they can meet here.
         existing = placed_with(key=key)
         if existing is None:
             raise
         order, created = existing, False
-    if not created and order.fingerprint != fingerprint(wish, terms):
+    if not created:
+        return _repeated(order, wish, terms), False
+    if order.status == Status.UNPAID:
+        _paid(order, first=True)
+    return order, True
+
+
+def _repeated(order: Order, wish: Wish, terms: Terms) -> Order:
+    """The order that the same key placed before, and what has become of its payment."""
+    if order.fingerprint != fingerprint(wish, terms):
         raise KeyReusedError(order)
     if order.status in (Status.UNPAID, Status.CANCELED) and terms.online:
-        _paid(order, created)
-    return order, created
+        _paid(order, first=False)
+    return order
 
 
-def _paid(order: Order, created: bool) -> None:
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """The threads of this process queue here, which is fair and costs nothing; SQLite lets those who wait for its lock
+    sleep longer and longer. It is only courtesy: what counts is the lock that the transaction takes."""
+    mine = _turns.acquire(timeout=_COURTESY)
+    try:
+        yield
+    finally:
+        if mine:
+            _turns.release()
+
+
+def _paid(order: Order, *, first: bool) -> None:
     """Ask for the payment, the first time; later, only what became of it. Raises NotPaidError."""
     charge = order.payments.filter(kind=Payment.Kind.CHARGE).first()
     if charge is None:
         return
-    if created:
+    if first:
         settling.charge_now(charge)
     else:
         settling.press(charge)
@@ -81,13 +115,12 @@ def _paid(order: Order, created: bool) -> None:
         raise NotPaidError(order, charge.reason)
 
 
-def _place_in_turn(key: str, wish: Wish, terms: Terms, actor: str) -> tuple[Order, bool]:
-    now = timezone.now()
+def _place_in_turn(sale: _Sale, key: str, wish: Wish, terms: Terms, actor: str) -> tuple[Order, bool]:
+    now = sale.shop.now
     counter = _wait_for_turn(now.astimezone(conf.time_zone()).date())
-    # Only now: whoever had the turn before may have placed this very order, and sold its last burger for it.
+    # Only now: whoever had the turn before may have placed this very order.
     if existing := placed_with(key=key):
         return existing, False
-    sale = _looked_up(wish, terms, now)
     _take(sale, terms)
     counter.last += 1
     counter.save(update_fields=["last"])
@@ -106,8 +139,8 @@ def _wait_for_turn(day: dt.date) -> DayCounter:
     return counters.filter(day=day).first() or counters.get_or_create(day=day)[0]
 
 
-def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> _Sale:
-    """Raises CannotPlaceError with everything that stands in the way.
+def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> tuple[_Sale, list[Problem]]:
+    """What is to be sold, and everything that stands in the way.
 
     Menu and hours may be a second old. What an order takes is counted by statements of its own, so nothing is sold
     that is gone; and nobody is refused for what is not so any more: then everything is read anew.
@@ -116,9 +149,7 @@ def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> _Sale:
     sale, problems = _judged(wish, terms, dishes, shop)
     if problems and conf.menu_max_age():
         sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(now))
-    if problems:
-        raise CannotPlaceError(problems)
-    return sale
+    return sale, problems
 
 
 def _lately(wish: Wish, now: dt.datetime) -> tuple[Mapping[str, Dish], pickup.Hours]:
@@ -153,8 +184,8 @@ def _take(sale: _Sale, terms: Terms) -> None:
     stock.take(pricing.takes_of(sale.dishes, sale.lines))
     if terms.pickup and not pickup.take(terms.pickup, sale.shop.state):
         raise CannotPlaceError([pickup.full(terms.pickup)])
-    if sale.promo and not promos.take(sale.promo, terms.user):
-        raise CannotPlaceError([promos.used_up(sale.promo.code)])
+    if sale.promo and (problem := promos.take(sale.promo, terms.user)):
+        raise CannotPlaceError([problem])
 
 
 def _written(sale: _Sale, key: str, wish: Wish, terms: Terms, counter: DayCounter) -> Order:
