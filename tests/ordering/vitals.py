@@ -46,6 +46,10 @@ const shift = (by) => { document.getElementById("gap").style.height = by + "px";
 const busy = (time) => { const until = performance.now() + time; while (performance.now() < until); };
 document.getElementById("slow").addEventListener("click", () => busy(150));
 document.getElementById("quick").addEventListener("click", () => busy(60));
+new PerformanceObserver((list) => list.getEntries().forEach(({interactionId, duration}) => {
+  const felt = document.body.dataset;
+  if (interactionId) felt.longest = Math.max(felt.longest || 0, duration);
+})).observe({type: "event", durationThreshold: 40});
 (async () => {
   await wait(200);
   document.getElementById("late").textContent = "The largest words of this page come late";
@@ -73,6 +77,11 @@ def _fetch(to: Path) -> None:
             subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
         to.parent.mkdir(parents=True, exist_ok=True)
         (Path(folder) / "package" / "dist" / "web-vitals.iife.js").replace(to)
+
+
+def wait_until_felt(page: Any, duration: int) -> None:
+    """A browser tells of an interaction when it has painted what came of it."""
+    page.wait_for_function("(duration) => document.body.dataset.longest >= duration", arg=duration)
 
 
 def size_on_the_wire() -> int:

@@ -45,7 +45,7 @@ def test_a_commit_by_hand_in_the_checkout_is_the_developers_whoever_makes_it(tmp
         done = subprocess.run(
             ["git", *words], cwd=repository.checkout, env=env, capture_output=True, text=True, check=True
         )
-        return done.stdout.decode().strip()
+        return done.stdout.strip()
 
     (repository.checkout / "menu.txt").write_text("more pickles\n")
     git("add", "--all")

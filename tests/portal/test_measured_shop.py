@@ -22,6 +22,7 @@ from tests.portal.live_site import ROOT, Site, live_site
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
+PAINTED = "performance.getEntriesByName('first-contentful-paint').length"
 SERVICE = {
     "command": ["python", "-m", "ordering.site.serve", "--port", "{port}"],
     "replicas": 1,
@@ -82,12 +83,14 @@ def look_around(chromium: Any, url: str) -> None:
     page = context.new_page()
     page.goto(f"{url}/?utm_source=planted-query")
     for following in ("/cart/", "/", ""):
-        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        page.wait_for_load_state("load")
+        # Asked from here: the shop's policy lets no page wait for an expression by itself.
+        until(lambda: page.evaluate(PAINTED), "the page is painted")
         if following:
             with page.expect_navigation():
                 page.evaluate("(path) => { location.href = path }", following)
+    # The context stays open: its end would end the last beacon on its way.
     page.goto("about:blank")
-    context.close()
 
 
 def test_what_a_customer_met_is_counted_for_the_release_that_served_it(place, chromium):
