@@ -32,7 +32,7 @@ class Compose:
             "BURGER_PORT_BASE": str(self.port),
         }
 
-    def __call__(self, *words: str, timeout: float = 300) -> str:
+    def __call__(self, *words: str, check: bool = True, timeout: float = 300) -> str:
         done = subprocess.run(
             [*self._command, *words],
             env=self._environment,
@@ -41,8 +41,12 @@ class Compose:
             timeout=timeout,
             check=False,
         )
-        assert done.returncode == 0, f"docker compose {' '.join(words)}: {done.stderr[-3000:]}"
+        assert done.returncode == 0 or not check, f"docker compose {' '.join(words)}: {done.stderr[-3000:]}"
         return done.stdout
+
+    @property
+    def running(self) -> list[str]:
+        return sorted(self("ps", "--format", "{{.Service}}", "--status", "running").split())
 
     def started(self, service: str) -> str:
         """When its container last started."""

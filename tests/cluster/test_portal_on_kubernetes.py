@@ -22,6 +22,7 @@ pytestmark = pytest.mark.cluster
 
 MANIFEST = CHECKOUT / "docker" / "portal" / "k8s" / "portal.yaml"
 RBAC = CHECKOUT / "docker" / "k8s" / "rbac"
+PORTAL = ("deployment/burger-sweeper", "deployment/burger-web", "deployment/burger-workers")
 INSIDE = """
 import json, sys
 from pipelines.executors.connections import Cluster
@@ -63,8 +64,8 @@ class Installation:
         return dict(json.loads(self.kubectl(*words)))
 
     def rolled_out(self) -> None:
-        for name in ("burger-sweeper", "burger-web", "burger-workers"):
-            self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=240s", timeout=260)
+        for name in PORTAL:
+            self.kubectl("rollout", "status", name, "--timeout=240s", timeout=260)
 
 
 def beside(name: str, image: str, port: int, **env: str) -> dict[str, object]:
@@ -108,6 +109,7 @@ def portal(cluster: Facts, namespace: str, tmp_path: Path) -> Installation:
     made.kubectl("apply", "-f", "-", given=manifest)
     pulls = json.dumps({"imagePullSecrets": [{"name": pull_secret(cluster)["metadata"]["name"]}]})
     made.kubectl("patch", "serviceaccount", "burger-portal", "-p", pulls)
+    made.kubectl("rollout", "restart", *PORTAL)
     made.rolled_out()
     return made
 
