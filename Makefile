@@ -76,7 +76,7 @@ messages: setup ## Bring the shop's catalogues of translations up to date, and s
 
 lock: ## Resolve the dependencies anew
 	@uv pip compile -q pyproject.toml --group dev --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
-	@uv pip compile -q pyproject.toml --group dev --extra cluster --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements.cluster.lock
+	@uv pip compile -q pyproject.toml --group dev --group cluster-tests --extra cluster --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements.cluster.lock
 	@uv pip compile -q pyproject.toml --extra cluster --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o docker/portal/requirements.lock
 	@uv pip compile -q --group shop --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/requirements.lock
 	@uv pip compile -q --group shop-postgresql --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header -o docker/backend/postgresql.lock

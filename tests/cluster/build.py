@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +84,22 @@ def check_machine() -> None:
         raise ClusterError(f"This machine lacks programs: apt-get install --no-install-recommends {' '.join(missing)}")
 
 
+def go() -> str:
+    """The Go command: the one that `make cluster` installs beside this Python, else the machine's own."""
+    beside = Path(sys.executable).with_name("go")
+    found = str(beside) if beside.exists() else shutil.which("go")
+    if found is None:
+        raise ClusterError("The cluster is built from source with Go, and none was found: run `make cluster`.")
+    return found
+
+
 def check_go() -> None:
     """Raise where there is no Go that builds the cluster; from 1.21 it fetches the version that go.mod asks for."""
-    found = run(["go", "env", "GOVERSION"]).strip() if shutil.which("go") else "none"
+    found = run([go(), "env", "GOVERSION"]).strip()
     number = re.match(r"go1\.(\d+)", found)
     if not number or int(number[1]) < 21:
         raise ClusterError(
-            f"The cluster is built from source with Go 1.24 or later; found {found}. See https://go.dev/dl."
+            f"The cluster is built from source with Go 1.24 or later; found {found}. Run `make cluster`, which brings one."
         )
 
 
@@ -156,7 +166,7 @@ def _build(layout: Layout, program: Program, target: Path) -> None:
         flags += f" -X github.com/argoproj/argo-workflows/v3.version={argo}"
     partial = target.with_name(f".{program.name}.partial")
     source, mode = _source(layout, program.family)
-    command = ["nice", "-n", "5", "go", "-C", source, "build", mode, "-trimpath", "-ldflags", flags]
+    command = ["nice", "-n", "5", go(), "-C", source, "build", mode, "-trimpath", "-ldflags", flags]
     run([*command, "-o", partial, program.package], timeout=LONGEST, env=environment(layout))
     partial.rename(target)
 
@@ -172,7 +182,7 @@ def _source(layout: Layout, family: str) -> tuple[Path, str]:
     for path in (GO / family).glob("go.*"):
         shutil.copy(path, folder)
     shutil.copy(GO / family / "tools.go", folder)
-    run(["go", "-C", folder, "mod", "vendor"], timeout=LONGEST, env=environment(layout))
+    run([go(), "-C", folder, "mod", "vendor"], timeout=LONGEST, env=environment(layout))
     file, place = ADDED[family]
     shutil.copy(GO / family / file, folder / "vendor" / place)
     return folder, "-mod=vendor"
@@ -180,5 +190,5 @@ def _source(layout: Layout, family: str) -> tuple[Path, str]:
 
 def module(layout: Layout, family: str, name: str) -> Path:
     """The folder with the source of a module that the family requires, downloaded at first."""
-    command = ["go", "-C", str(GO / family), "mod", "download", "-json", name]
+    command = [go(), "-C", str(GO / family), "mod", "download", "-json", name]
     return Path(json.loads(run(command, timeout=600, env=environment(layout)))["Dir"])

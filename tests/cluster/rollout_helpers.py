@@ -26,6 +26,7 @@ from pipelines.executors.base import Artifact, Outcome, StageSpec, Unattended, W
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.rollout.executor import RolloutExecutor
 from pipelines.executors.store import Store
+from tests.cluster.build import go
 from tests.cluster.facts import Facts
 
 SOURCE = Path(__file__).parent / "rollout_server"
@@ -60,7 +61,7 @@ class Images:
     def _push(self, version: str) -> str:
         binary = self.folder / "server"
         if not binary.exists():
-            command = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(binary), "main.go"]
+            command = [go(), "build", "-trimpath", "-ldflags", "-s -w", "-o", str(binary), "main.go"]
             subprocess.run(command, cwd=SOURCE, env=os.environ | {"CGO_ENABLED": "0", "GO111MODULE": "off"}, check=True)
             (self.folder / "Dockerfile").write_text(DOCKERFILE)
         registry = self.facts.registry
