@@ -46,7 +46,9 @@ _BREAK_BEGINS = rf"(?:\\{{1,4}}(?:r\\{{0,4}})?|{_NEXT_ADDRESS})"
 _BYTES_END = (
     rf"(?:\\{{1,4}}(?:u0?)?|&\#?|[\s,:;%\"'-]0|[ \t]{{0,60}}(?:\|[^\n]{{0,16}}\|?|  [^\n]{{0,16}})?{_NEXT_ADDRESS})"
 )
-_COLUMN_ENDS = rf"\|?(?:{_NEW_LINE}[0-9a-fA-F]{{0,8}}:?[ \t]*(?:[0-9a-fA-F]{{1,4}}[ \t]{{0,3}}){{0,16}}[ \t]*)?"
+_COLUMN_ENDS = (
+    rf"\|?(?:{_NEW_LINE}[0-9a-fA-F]{{0,8}}:?[ \t]*(?:[0-9a-fA-F]{{2,4}}[ \t]{{1,3}}){{0,16}}[0-9a-fA-F]{{0,4}}[ \t]*)?"
+)
 _LONGEST_END = 160
 
 _FOLD = str.maketrans("ABCDEF", "abcdef")

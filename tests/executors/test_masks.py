@@ -272,3 +272,13 @@ def test_much_output_is_masked_in_good_time() -> None:
     masker = Masker([PLAIN, SECRET])
     for text in ("\\" * READ_SIZE, " " * READ_SIZE, "00 " * (READ_SIZE // 3), "\n00000000 " * 5000, "ab " * 20_000):
         assert masker.mask(text) == text
+
+
+@pytest.mark.parametrize("atom", ["ab", "abcd ", "0", " ", "|", "\\", "00000010: ", "  x"])
+@pytest.mark.parametrize("end", ["!", "\n", "g"])
+def test_no_text_makes_it_think_for_ever(atom, end):
+    """An expression that matches one text in two ways would try them all: for a line of digits longer than a life."""
+    masker = Masker([SECRET])
+    text = "\n" + atom * (10_000 // len(atom)) + end
+    assert masker.mask(text) == text
+    assert 0 <= masker.cut(text) <= len(text)
