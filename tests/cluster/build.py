@@ -99,7 +99,7 @@ def check_go() -> None:
     number = re.match(r"go1\.(\d+)", found)
     if not number or int(number[1]) < 21:
         raise ClusterError(
-            f"The cluster is built from source with Go 1.24 or later; found {found}. Run `make cluster`, which brings one."
+            f"The cluster is built from source with Go 1.24 or later; found {found}. `make cluster` brings one."
         )
 
 

@@ -136,6 +136,13 @@ def test_content_knows_neither_the_name_of_a_release_nor_numbers():
     assert shape.content([first], "shop-1-abc") != shape.content([second], "shop-2-def")
 
 
+def test_a_name_that_begins_like_the_releases_is_another():
+    secrets = [{"kind": "Secret", "metadata": {"name": "shop-1f3a", "annotations": {"by": f"a\n{name}"}}}
+               for name in ("shop-1", "shop-2")]  # fmt: skip
+    assert shape.content(secrets[:1], "shop-1") == shape.content(secrets[1:], "shop-2")
+    assert shape.content(secrets[:1], "shop-1f3a") != shape.content(secrets[1:], "shop-2")
+
+
 # --- pods -------------------------------------------------------------------------------------------------
 
 

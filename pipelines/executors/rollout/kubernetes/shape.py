@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,8 +128,20 @@ def content(objects: Iterable[Object], release: str) -> str:
     for item in plain:
         if item["kind"] in WORKLOADS:
             item["spec"].pop("replicas", None)
-    text = json.dumps(plain, sort_keys=True).replace(json.dumps(release)[1:-1], "")
-    return hashlib.sha256(text.encode()).hexdigest()
+    # As a word: `shop-1` is not in `shop-1f3a`, which names an object by what it holds.
+    word = re.compile(rf"(?<![0-9A-Za-z]){re.escape(release)}(?![0-9A-Za-z])")
+    return hashlib.sha256(json.dumps(_without(plain, word), sort_keys=True).encode()).hexdigest()
+
+
+def _without(value: Any, word: re.Pattern[str]) -> Any:
+    match value:
+        case str():
+            return word.sub("", value)
+        case list():
+            return [_without(item, word) for item in value]
+        case dict():
+            return {_without(key, word): _without(item, word) for key, item in value.items()}
+    return value
 
 
 # --- what a step applies --------------------------------------------------------------------------
