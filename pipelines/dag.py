@@ -99,6 +99,7 @@ _MET = frozenset({State.SUCCEEDED, State.SKIPPED})
 _OPEN = frozenset({State.PENDING, State.WAITING})
 _UNTOUCHED = _OPEN | {State.QUEUED}
 _AFTER = {Do.SKIP: State.SKIPPED, Do.OMIT: State.OMITTED}
+PLANNING = "its plan is being made"
 STOPPED = {"cancel": "the run was canceled", "terminate": "the run was terminated"}
 
 
@@ -182,7 +183,7 @@ def _decide_one(snapshot: Snapshot, states: list[str], position: int, node: Node
         if node.when is not None and not node.when(snapshot.context):
             return Decision(position, Do.SKIP, "its condition is false")
     if node.gated and not snapshot.planned[position]:
-        return Decision(position, Do.PLAN, "its plan is being made")
+        return Decision(position, Do.PLAN, PLANNING)
     if node.gated and not snapshot.approved[position]:
         already = state == State.WAITING and reason == Reason.APPROVAL
         return None if already else Decision(position, Do.ASK, code=Reason.APPROVAL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .dag import PLANNING
 from .states import ENDED, RUN_ENDED, Reason, RunState, State
 
 _BAD = (State.FAILED, State.ERROR, State.REJECTED)
@@ -153,7 +154,7 @@ def _queued(stages: Sequence[Now]) -> str:
     if not queued:
         return ""
     first = queued[0]
-    if first.code == "retry":
+    if first.code == "retry" or (first.code == "plan" and first.reason != PLANNING):
         return f"“{first.title}” will be tried again: {_sentence(_first_line(first.reason), upper=False)}"
     return f"{_names(queued)} {'waits' if len(queued) == 1 else 'wait'} for a free worker."
 

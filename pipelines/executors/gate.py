@@ -31,7 +31,7 @@ class GateExecutor:
         )
 
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
-        if spec.approved_digest and self.plan(spec).digest != spec.approved_digest:
+        if spec.approved_digest is not None and self.plan(spec).digest != spec.approved_digest:
             yield Outcome("changed", "what waits behind the gate has changed since it was approved")
             return
         yield Outcome("succeeded")

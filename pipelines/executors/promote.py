@@ -43,7 +43,7 @@ class PromoteExecutor:
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
         try:
             release = self._release(spec)
-            if spec.approved_digest and self.plan(spec).digest != spec.approved_digest:
+            if spec.approved_digest is not None and self.plan(spec).digest != spec.approved_digest:
                 yield Outcome("changed", "another release would be promoted than the one that was approved")
                 return
         except PlanError as error:

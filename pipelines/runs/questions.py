@@ -67,9 +67,11 @@ def why_not_skipped(stage: Stage) -> str:
         return elsewhere
     if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
         return "A gate is approved or rejected by the teams that it asks; it cannot be skipped."
-    if stage.state in (State.FAILED, State.ERROR) or is_paused(stage):
+    went_wrong = stage.state in (State.FAILED, State.ERROR)
+    # What failed while its plan was made was approved by nobody.
+    if is_paused(stage) or (went_wrong and (stage.plan_digest or not stage.gated)):
         return trimmed(stage.run)
-    if stage.state in ENDED:
+    if stage.state in ENDED and not went_wrong:
         return f"It has ended already: it is {stage.state}."
     looked_at = stage.state == State.UNKNOWN and stage.reason_code == "person"
     if stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not looked_at:
@@ -77,4 +79,4 @@ def why_not_skipped(stage: Stage) -> str:
     # Going on as if it had been approved is not the owner's to decide where the gate asks others.
     if others := sorted(set(asked_teams(stage)) - {stage.owner}):
         return f"Its gate asks {' and '.join(others)}; they approve or reject it, so it cannot be skipped past them."
-    return ""
+    return trimmed(stage.run)

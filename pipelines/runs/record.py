@@ -26,7 +26,8 @@ WAITED = 0.005  # seconds; SQLite, whose one lock is had when a transaction begi
 
 # What most reports are judged by; the rest of the rows is read when it is asked for.
 _READ = (
-    "open", "fence", "key", "number", "stage__run", "stage__name", "stage__kind", "stage__environment", "stage__state",
+    "open", "fence", "key", "number", "phase",
+    "stage__run", "stage__name", "stage__kind", "stage__environment", "stage__state",
     "stage__reason", "stage__progress", "stage__resumes", "stage__attempts_made", "stage__extra_attempts",
     "stage__stop_requested",
 )  # fmt: skip
@@ -148,13 +149,14 @@ def _ended(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> Non
     if state is State.SUCCEEDED and (overtaken := accept.overtaken(stage)):
         state, reason = State.FAILED, overtaken
     _close(row, state, reason, result.data, changes)
-    wait = None if changes.run.stopping else _retry_in(stage, state)
+    wait = None if changes.run.stopping else _retry_in(row, stage, state)
     if wait is not None:
-        due = changes.now + timedelta(seconds=wait)
-        words = f"attempt {stage.attempts_made} {state}: {reason}; next one {_when(wait)}"
+        # A plan is made once more; nothing is begun without one.
+        code, which = ("plan", "") if _is_planning(row) else ("retry", f"attempt {stage.attempts_made} ")
         changes.move(
             stage.pk, stage.name, stage.state, State.QUEUED,
-            code="retry", reason=words, due_at=due if wait else None, retry_hint=dict(result.retry_hint),
+            code=code, reason=f"{which}{state}: {reason}; next one {_when(wait)}",
+            due_at=changes.now + timedelta(seconds=wait) if wait else None, retry_hint=dict(result.retry_hint),
         )  # fmt: skip
         return
     progress = {k: v for k, v in stage.progress.items() if k != "question"}
@@ -171,16 +173,27 @@ def _when(wait: float) -> str:
     return f"in {wait:g} s" if wait else "now"
 
 
-def _retry_in(stage: Stage, state: State) -> float | None:
+def _is_planning(row: Attempt) -> bool:
+    return row.phase == Attempt.Phase.PLAN
+
+
+def _retry_in(row: Attempt, stage: Stage, state: State) -> float | None:
+    """Seconds until the next attempt, None if there is none. Plans that fail are counted by themselves."""
     retry = stage.definition.get("retry") or {}
     after = dag.backoff(
-        limit=retry.get("limit", 0) + stage.extra_attempts,
+        limit=retry.get("limit", 0) + (0 if _is_planning(row) else stage.extra_attempts),
         delay=retry.get("backoff", 0.0),
         factor=retry.get("factor", 2.0),
         maximum=retry.get("maximum", 3600.0),
         on=frozenset(retry.get("on", ())),
     )
-    return after(state, stage.attempts_made)
+    return after(state, _failed_plans(row, stage) if _is_planning(row) else stage.attempts_made)
+
+
+def _failed_plans(row: Attempt, stage: Stage) -> int:
+    """Of the same try at the stage, this one among them."""
+    plans = Attempt.objects.filter(stage=stage, phase=Attempt.Phase.PLAN, number=row.number)
+    return plans.filter(state__in=(State.FAILED, State.ERROR)).count()
 
 
 def _close(row: Attempt, state: State, reason: str, data: Mapping[str, Any], changes: Changes) -> None:

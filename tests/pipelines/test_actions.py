@@ -373,6 +373,72 @@ def test_an_owner_cannot_skip_past_another_teams_gate(pipeline, working, cast, s
         runs.skip(stage=stage(run, "ship").pk, user=cast.olga, reason="in a hurry")
 
 
+PLANNED = """
+stages:
+  - {name: ship, kind: command, owner: ops, gate: platform, retry: %s, with: {command: [x]}}
+"""
+
+
+def test_a_plan_that_cannot_be_made_ends_the_stage_and_begins_nothing(pipeline, working, cast, scripts):
+    scripts.unplannable["ship"] = "no such playbook"
+    run = begin(pipeline, PLANNED % 0)
+    working()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason) == ("error", "its plan could not be made: no such playbook")
+    assert scripts.calls == [("plan", "ship")]
+    assert Run.objects.get(pk=run.pk).state == "error"
+    del scripts.unplannable["ship"]
+    runs.retry(stage=ship.pk, user=cast.olga)
+    working()
+    assert stage(run, "ship").reason_code == "approval"
+    assert ("start", "ship") not in scripts.calls
+
+
+def test_a_plan_is_tried_again_as_often_as_the_file_says(pipeline, working, scripts):
+    scripts.unplannable["ship"] = "no route"
+    run = begin(pipeline, PLANNED % "{limit: 2, backoff: 1h, factor: 1}")
+    for made in (1, 2):
+        working()
+        ship = stage(run, "ship")
+        assert (ship.state, ship.reason_code, len(scripts.calls)) == ("queued", "plan", made)
+        assert ship.due_at > timezone.now() + timedelta(minutes=59)
+        Stage.objects.filter(pk=ship.pk).update(due_at=timezone.now())
+    working()
+    assert (stage(run, "ship").state, scripts.calls) == ("error", [("plan", "ship")] * 3)
+
+
+def test_a_plan_that_could_be_made_at_last_is_asked_about(pipeline, working, scripts):
+    scripts.unplannable["ship"] = "no route"
+    run = begin(pipeline, PLANNED % "{limit: 1, backoff: 1h}")
+    working()
+    del scripts.unplannable["ship"]
+    Stage.objects.update(due_at=timezone.now())
+    working()
+    assert (stage(run, "ship").state, stage(run, "ship").reason_code) == ("waiting", "approval")
+    assert ("start", "ship") not in scripts.calls
+
+
+def test_nor_past_one_that_was_never_asked_because_the_plan_could_not_be_made(pipeline, working, cast, scripts):
+    scripts.unplannable["ship"] = "no such playbook"
+    run = begin(pipeline, GATED % "{teams: {ops: 1, platform: 1}}")
+    working()
+    assert stage(run, "ship").state == "error"
+    with pytest.raises(runs.Conflict, match="Its gate asks platform"):
+        runs.skip(stage=stage(run, "ship").pk, user=cast.olga, reason="in a hurry")
+
+
+def test_what_was_approved_and_failed_is_its_owners_to_skip(pipeline, working, cast, scripts):
+    scripts.ends("ship", FAILED)
+    run = begin(pipeline, GATED % "{teams: {ops: 1, platform: 1}}")
+    working()
+    for user in (cast.olga, cast.pete):
+        runs.approve(stage=stage(run, "ship").pk, user=user, digest=stage(run, "ship").plan_digest)
+    working()
+    assert stage(run, "ship").state == "failed"
+    runs.skip(stage=stage(run, "ship").pk, user=cast.olga, reason="done by hand")
+    assert stage(run, "ship").state == "skipped"
+
+
 def test_an_attempts_key_is_never_used_again(pipeline, working, scripts):
     first, second = begin(pipeline, WORK), begin(pipeline, WORK)
     working()

@@ -72,6 +72,17 @@ def gate(**changes):
             "“Build” will be tried again: attempt 1 error: no disk.",
         ),
         (
+            {
+                "state": "running",
+                "stages": [Now("Ship", "queued", "plan", "error: no route; next one in 5 s")],
+            },
+            "“Ship” will be tried again: error: no route; next one in 5 s.",
+        ),
+        (
+            {"state": "running", "stages": [Now("Ship", "queued", "plan", "its plan is being made")]},
+            "“Ship” waits for a free worker.",
+        ),
+        (
             {"state": "succeeded", "elapsed": 247, "stages": [Now("A", "succeeded"), Now("B", "skipped")]},
             "All done: 1 stage succeeded in 4 min.",
         ),

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from pipelines.dag import PLANNING
 from pipelines.models import Attempt, Run, Stage, new_stage
 from pipelines.runs.advance import lock
 from pipelines.runs.changes import Changes
@@ -175,7 +176,8 @@ def _open_attempt(stage: Stage, worker: str, now: datetime, *, after_a_loss: boo
             attempt.state = State.RUNNING
             attempt.save()
             return attempt
-    planning = stage.reason_code == "plan"
+    # Whatever led here: what has a gate is not begun without the plan that was approved.
+    planning = stage.reason_code == "plan" or (stage.gated and not stage.plan_digest)
     number = stage.attempts_made + (0 if planning else 1)
     # Never the same twice, even where a database was put back to an earlier state: a key that was used before would
     # find what is left of the work that it named then, and take it for its own.
@@ -191,7 +193,7 @@ def _run_it(stage: Stage, attempt: Attempt, changes: Changes) -> None:
     old = stage.reason if stage.stop_requested else ""
     changes.move(
         stage.pk, stage.name, stage.state, State.RUNNING, attempt=attempt.number,
-        code="plan" if planning else "", reason="its plan is being made" if planning else old,
+        code="plan" if planning else "", reason=PLANNING if planning else old,
         attempts_made=attempt.number, started_at=stage.started_at or (None if planning else changes.now),
     )  # fmt: skip
     changes.show(stage.pk, stage)
