@@ -225,7 +225,7 @@ def _reopen(changes: Changes, stages: list[Stage]) -> None:
             stage.pk, stage.name, stage.state, State.PENDING,
             reason="retried" if stage.pk in chosen else "", extra_attempts=again, plan_digest="", plan=None,
             stop_requested="", progress={}, commands=[], resumes=0, ended_at=None, started_at=None, artifacts=[],
-            retry_hint={},
+            retry_hint={}, freeze_override="",
         )  # fmt: skip
 
 

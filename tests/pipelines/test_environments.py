@@ -92,6 +92,17 @@ def test_a_freeze_is_waited_for_and_overridden_by_a_lead_with_a_reason(pipeline,
     assert stage(run, "ship").state == "succeeded"
 
 
+def test_an_override_is_for_one_go(pipeline, working, cast, scripts):
+    scripts.ends("ship", Outcome("failed", "exit code 1"), Outcome("succeeded"))
+    run = begin(pipeline, frozen(5))
+    runs.override_freeze(stage=stage(run, "ship").pk, user=cast.otto, reason="hotfix")
+    working()
+    assert stage(run, "ship").state == "failed"
+    runs.retry(stage=stage(run, "ship").pk, user=cast.olga)
+    working()
+    assert (stage(run, "ship").state, stage(run, "ship").reason_code) == ("waiting", "window")
+
+
 def test_a_freeze_ends_by_itself(pipeline, working, scripts):
     run = begin(pipeline, frozen(5))
     Environment.objects.update(freeze=[])
