@@ -82,7 +82,8 @@ def run_may(run: Run, stages: Iterable[Stage], user: User, actor: Actor) -> May:
     stopping = "It is being stopped already." if run.stopping else ""
     bad = [stage for stage in stages if stage.state in _BAD and not stage.on_exit]
     verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
-    again = next((verdict for verdict in verdicts if not verdict), Verdict(True, "Your team owns what failed."))
+    # It takes up what this person may retry, and leaves the rest to its owners.
+    again = next((one for one in verdicts if one), verdicts[0] if verdicts else Verdict(True, ""))
     rolled = "A roll back is not run again." if run.trigger == "rollback" else ""
     terminating = stopping if run.stopping == "terminate" else ""
     return {

@@ -146,8 +146,10 @@ def run_controls(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: U
         return controls
     if bad and not run.trimmed_at:
         verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
-        verdict = next((one for one in verdicts if not one), verdicts[0])
+        verdict = next((one for one in verdicts if one), verdicts[0])
         hint = "What succeeded stays as it is."
+        if not all(verdicts):
+            hint += " What other teams own is theirs to retry."
         control = Control("retry-failed", "Retry what failed", hint=hint, tone="primary")
         controls.add(verdict, "retry what failed", control)
     if run.trigger != "rollback":
