@@ -242,7 +242,8 @@ class Executor(Protocol):
     def __init__(self, workplace: Workplace) -> None: ...
 
     def plan(self, spec: StageSpec) -> Plan:
-        """Say what would change, and change nothing. Raises PlanError with a sentence for a person.
+        """Say what would change, and change nothing. Raises PlanError with a sentence for a person, and EngineAwayError
+        where what is asked is not there; it is asked again after a while.
 
         What it runs of the repository to find out, if anything, is in docs/decisions/0009-what-a-plan-may-do.md.
         """
@@ -264,8 +265,8 @@ class Executor(Protocol):
 
 
 class EngineAwayError(Exception):
-    """What does the work (an engine, a cluster) is not there, so the work cannot be stopped now. The message is a
-    sentence for a person."""
+    """What does the work (an engine, a cluster) is not there, so the work cannot be planned or stopped now. The message
+    is a sentence for a person."""
 
 
 class PlanError(Exception):

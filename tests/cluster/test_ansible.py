@@ -14,7 +14,7 @@ import yaml
 from kubernetes import client
 
 from pipelines.executors.ansible import AnsibleExecutor
-from pipelines.executors.base import PlanError, Progress, Workplace
+from pipelines.executors.base import EngineAwayError, Progress, Workplace
 from pipelines.executors.secrets import SecretError, resolve
 from tests.cluster.ansible_helpers import SECRET, as_the_portal, connect, installation, keep, spec, start, workspace
 from tests.cluster.enforcer import enforced
@@ -219,7 +219,7 @@ def test_a_cluster_that_is_away_is_waited_for_and_one_that_goes_away_is_tried_ag
     executor = AnsibleExecutor(Workplace(home))
     _, _, end = start(home, stage)
     assert (end.state, f"Unreachable: far/{far}." in end.reason) == ("engine", True), end.reason
-    with pytest.raises(PlanError, match=f"Unreachable: far/{far}"):
+    with pytest.raises(EngineAwayError, match=f"Unreachable: far/{far}"):
         executor.plan(stage)
 
     ends = []

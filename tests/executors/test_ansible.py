@@ -20,6 +20,7 @@ import pytest
 from pipelines.executors.ansible import AnsibleExecutor
 from pipelines.executors.base import (
     Artifact,
+    EngineAwayError,
     Log,
     Outcome,
     PlanError,
@@ -351,7 +352,7 @@ def test_an_environment_on_clusters_that_are_away_waits_for_them(home):
     known = {"clusters": {"far": {"kubeconfig": "far.kubeconfig"}}, "environments": places}
     (home / "connections.yaml").write_text(json.dumps(known))
     stage = spec(small(home, SLEEP))
-    with pytest.raises(PlanError, match=r"^Unreachable: far/shop\. "):
+    with pytest.raises(EngineAwayError, match=r"^Unreachable: far/shop\. "):
         AnsibleExecutor(Workplace(home)).plan(stage)
     _, _, end = start(home, stage)
     assert (end.state, end.reason.startswith("Unreachable: far/shop. ")) == ("engine", True)

@@ -9,31 +9,21 @@ from typing import Any
 import pytest
 
 from pipelines.executors import registry
-from pipelines.executors.base import (
-    Control,
-    EngineAwayError,
-    Outcome,
-    Plan,
-    PlanError,
-    Probe,
-    StageSpec,
-    Workplace,
-    Yielded,
-)
+from pipelines.executors.base import Control, EngineAwayError, Outcome, Plan, Probe, StageSpec, Workplace, Yielded
 
 Script = Callable[[StageSpec, Control], Iterator[Yielded]]
 
 
 class Scripts:
     """What each stage does, by its name; a stage without a script succeeds. Keeps what was called. `unstoppable` says
-    why a stage cannot be stopped now, `unplannable` why its plan cannot be made."""
+    why a stage cannot be stopped now, `unplannable` what making its plan raises."""
 
     def __init__(self) -> None:
         self.work: dict[str, Script] = {}
         self.facts: dict[str, str] = {}
         self.probes: dict[str, Probe] = {}
         self.unstoppable: dict[str, str] = {}
-        self.unplannable: dict[str, str] = {}
+        self.unplannable: dict[str, Exception] = {}
         self.calls: list[tuple[str, str]] = []
 
     def ends(self, stage: str, *outcomes: Outcome) -> None:
@@ -57,8 +47,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Scripts:
 
         def plan(self, spec: StageSpec) -> Plan:
             known.calls.append(("plan", spec.stage))
-            if why := known.unplannable.get(spec.stage):
-                raise PlanError(why)
+            if error := known.unplannable.get(spec.stage):
+                raise error
             fact = known.facts.get(spec.stage, "")
             return Plan(summary=f"do {spec.stage} {fact}", commit=spec.commit, kind=spec.kind, stage=spec.stage)
 

@@ -13,7 +13,7 @@ from pipelines import runs
 from pipelines.engines.local import worker
 from pipelines.engines.local.sweep import sweep
 from pipelines.executors import registry
-from pipelines.executors.base import Log, Outcome, Probe, Receipt
+from pipelines.executors.base import EngineAwayError, Log, Outcome, PlanError, Probe, Receipt
 from pipelines.models import Approval, Attempt, Event, Run, Stage
 from pipelines.runs.questions import asked_digest
 from teams.models import AuditEntry
@@ -380,7 +380,7 @@ stages:
 
 
 def test_a_plan_that_cannot_be_made_ends_the_stage_and_begins_nothing(pipeline, working, cast, scripts):
-    scripts.unplannable["ship"] = "no such playbook"
+    scripts.unplannable["ship"] = PlanError("no such playbook")
     run = begin(pipeline, PLANNED % 0)
     working()
     ship = stage(run, "ship")
@@ -395,7 +395,7 @@ def test_a_plan_that_cannot_be_made_ends_the_stage_and_begins_nothing(pipeline, 
 
 
 def test_a_plan_is_tried_again_as_often_as_the_file_says(pipeline, working, scripts):
-    scripts.unplannable["ship"] = "no route"
+    scripts.unplannable["ship"] = PlanError("no route")
     run = begin(pipeline, PLANNED % "{limit: 2, backoff: 1h, factor: 1}")
     for made in (1, 2):
         working()
@@ -408,7 +408,7 @@ def test_a_plan_is_tried_again_as_often_as_the_file_says(pipeline, working, scri
 
 
 def test_a_plan_that_could_be_made_at_last_is_asked_about(pipeline, working, scripts):
-    scripts.unplannable["ship"] = "no route"
+    scripts.unplannable["ship"] = PlanError("no route")
     run = begin(pipeline, PLANNED % "{limit: 1, backoff: 1h}")
     working()
     del scripts.unplannable["ship"]
@@ -418,8 +418,22 @@ def test_a_plan_that_could_be_made_at_last_is_asked_about(pipeline, working, scr
     assert ("start", "ship") not in scripts.calls
 
 
+def test_a_plan_waits_for_an_engine_that_is_away_and_is_still_asked_about(pipeline, working, cast, scripts):
+    scripts.unplannable["ship"] = EngineAwayError("the cluster is away")
+    run = begin(pipeline, PLANNED % 0)
+    working()
+    ship = stage(run, "ship")
+    assert (ship.state, ship.reason_code, ship.reason) == ("waiting", "engine", "the cluster is away")
+    del scripts.unplannable["ship"]
+    Stage.objects.update(due_at=timezone.now())
+    sweep()
+    working()
+    assert (stage(run, "ship").state, stage(run, "ship").reason_code) == ("waiting", "approval")
+    assert ("start", "ship") not in scripts.calls
+
+
 def test_nor_past_one_that_was_never_asked_because_the_plan_could_not_be_made(pipeline, working, cast, scripts):
-    scripts.unplannable["ship"] = "no such playbook"
+    scripts.unplannable["ship"] = PlanError("no such playbook")
     run = begin(pipeline, GATED % "{teams: {ops: 1, platform: 1}}")
     working()
     assert stage(run, "ship").state == "error"

@@ -69,7 +69,7 @@ def _claimed(pod: Pod, workflow: Workflow, stage: Stage, changes: Changes) -> An
         return _end(0 if stage.state in (State.SUCCEEDED, State.SKIPPED) else ENDED_BADLY, f"It is {stage.state}.")
     if held := _mine(pod, stage):
         return _work(held)
-    if pod.phase == "plan" and (stage.plan_digest or stage.reason_code != "plan"):
+    if pod.phase == "plan" and (stage.plan_digest or stage.reason_code not in ("plan", Reason.ENGINE)):
         return _end(0, "Its plan is there.") if stage.plan_digest else _wait(SOON, "Its plan is not asked for.")
     if stage.state == State.WAITING and stage.reason_code == Reason.ENGINE and not stage.due_at:
         changes.move(stage.pk, stage.name, stage.state, State.QUEUED)  # the cluster was away, and its pod is here

@@ -143,7 +143,8 @@ def _decide(workflow: Workflow, door: Door, stage: Stage, client: Any) -> None:
 
 
 def _is_ready(stage: Stage) -> bool:
-    return stage.state == State.QUEUED and stage.reason_code != "plan"
+    planned = bool(stage.plan_digest) or not stage.gated
+    return stage.state == State.QUEUED and stage.reason_code != "plan" and planned
 
 
 def _who(stage: Stage) -> dict[str, str]:

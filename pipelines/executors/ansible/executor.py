@@ -21,6 +21,7 @@ from pipelines.executors.ansible.workbench import Workbench, clean, temporary
 from pipelines.executors.attempt import Attempt
 from pipelines.executors.base import (
     Control,
+    EngineAwayError,
     Log,
     Outcome,
     Plan,
@@ -44,7 +45,7 @@ class AnsibleExecutor:
         """The playbook in check mode. Its tasks are carried out by Ansible's rules for `--check --diff`."""
         order = Order.of(spec)
         if silent := places.away(self._spots(spec, order)):
-            raise PlanError(f"{_silent(silent)} What would change there cannot be found out.")
+            raise EngineAwayError(f"{_silent(silent)} What would change there cannot be found out.")
         with temporary(self.workplace.home) as folder:
             bench = Workbench(self.workplace, spec, order, folder)
             report = _checked(bench)

@@ -51,10 +51,7 @@ class RolloutExecutor:
         self.measure = measure or default_measure(workplace)
 
     def plan(self, spec: StageSpec) -> Plan:
-        try:
-            return find(self.workplace, spec).plan()
-        except AwayError as error:
-            raise PlanError(str(error)) from None
+        return find(self.workplace, spec).plan()
 
     def start(self, spec: StageSpec, key: str, control: Control) -> Iterator[Yielded]:
         folder = self.workplace.folder(key)

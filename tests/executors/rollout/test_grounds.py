@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.executors import rollout
-from pipelines.executors.base import PlanError, StageSpec, Workplace
+from pipelines.executors.base import EngineAwayError, PlanError, StageSpec, Workplace
 from pipelines.executors.rollout.executor import RolloutExecutor
 from pipelines.executors.rollout.grounds import find
 from pipelines.executors.rollout.kubernetes.ground import Clusters
@@ -63,7 +63,7 @@ def test_customers_reach_it_where_the_connections_say(place):
 def test_a_cluster_that_does_not_answer_is_no_failure_of_the_release(place, monkeypatch):
     monkeypatch.setattr("pipelines.executors.kubernetes.client.Backoff.__init__", impatient)
     executor = RolloutExecutor(place)
-    with pytest.raises(PlanError, match="does not answer"):
+    with pytest.raises(EngineAwayError, match="does not answer"):
         executor.plan(spec("production"))
     assert executor.probe(spec("production"), "key").state == "away"
     *_, last = executor.start(spec("production"), "key", Control())
