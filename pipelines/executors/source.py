@@ -52,7 +52,9 @@ def check_address(address: str) -> str:
 
     Possible are https://, ssh://, user@host:path, file:/// and an absolute path.
     """
-    if not address or not address.isprintable() or any(character.isspace() for character in address):
+    # In a path a space is a character like others.
+    unspaced = address.replace(" ", "") if address.startswith("/") else address
+    if not address or not address.isprintable() or any(character.isspace() for character in unspaced):
         raise RefusedInputError("A repository's address must not be empty, nor hold blanks or control characters.")
     if address.startswith("-") or "::" in address:
         raise RefusedInputError("A repository's address must not begin with - and must not hold ::.")

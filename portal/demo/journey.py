@@ -17,7 +17,7 @@ from django.core.management import call_command
 from rich.console import Console
 
 from pipelines.engines import environments
-from pipelines.models import Pipeline
+from pipelines.models import Delivery, Pipeline
 from portal import supervisor
 from portal.cli.client import Client
 from portal.cli.follow import follow
@@ -164,8 +164,9 @@ def _wait_for_run(client: Client, commit: str) -> int:
             if run["commit"] == commit:
                 return int(run["number"])
         time.sleep(0.2)
+    note = Delivery.objects.filter(commit=commit).values_list("note", flat=True).first()
     raise supervisor.StartError(
-        f"The push of {commit[:10]} started no run within {PUSH_TIME:.0f} s; "
+        f"The push of {commit[:10]} started no run within {PUSH_TIME:.0f} s{': ' + note if note else ''}; "
         f"see {settings.PUBLIC_URL}/pipelines/{PIPELINE} and {settings.HOME / 'logs'}."
     )
 

@@ -302,6 +302,7 @@ def test_what_was_not_approved_is_not_fetched(
         "git@github.com:org/repo.git",
         "file:///srv/git/repo.git",
         "/srv/git/repo.git",
+        "/srv/my projects/burger stack.git",
     ],
 )
 def test_good_addresses(address: str) -> None:
