@@ -31,6 +31,9 @@ from .votes import approvals_by_team, votes_on
 
 PAGE = 30
 LOG_LINES = 2_000
+TOLD = 10  # stages of one state and reason that are read as a whole: a sentence names two and counts the rest
+UNTOLD = (State.PENDING, State.SKIPPED, State.OMITTED, State.CANCELED)  # no sentence is about these
+AGAIN = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)  # may be retried
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,23 @@ def glances_of(run: Run) -> list[Glance]:
     """All stages of a run, in their order."""
     fields = ("pk", "position", "name", "owner", "state", "reason_code", "on_exit")
     return [Glance._make(row) for row in run.stages.order_by("position").values_list(*fields)]
+
+
+def told_of(stages: Iterable[Glance]) -> list[int]:
+    """The keys of the stages that a sentence about the run may name: the first ones of each state and reason."""
+    counted: dict[tuple[str, str], int] = {}
+    found = []
+    for stage in stages:
+        kind = (stage.state, stage.code)
+        counted[kind] = counted.get(kind, 0) + 1
+        if counted[kind] <= TOLD and stage.state not in UNTOLD:
+            found.append(stage.pk)
+    return found
+
+
+def retriable_of(stages: Iterable[Glance]) -> list[int]:
+    """The keys of what could be retried, one stage of each owner: who may do that depends on the owner alone."""
+    return list({one.owner: one.pk for one in stages if not one.on_exit and one.state in AGAIN}.values())
 
 
 def stages_of(run: Run, keys: Collection[int] | None = None) -> list[Stage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -56,8 +56,8 @@ def run(row: Run) -> Json:
     }
 
 
-def run_detail(row: Run, rows: list[Stage], told: Mapping[int, Json], may: Json) -> Json:
-    """Without its stages. `told` has the answers of all that wait."""
+def run_detail(row: Run, stages: Sequence[Now], may: Json) -> Json:
+    """Without its stages, but with the sentence about them."""
     end = row.ended_at or timezone.now()
     return run(row) | {
         "now": what_happens_now(
@@ -65,7 +65,7 @@ def run_detail(row: Run, rows: list[Stage], told: Mapping[int, Json], may: Json)
             reason=row.reason,
             stopping=row.stopping,
             elapsed=(end - row.created_at).total_seconds(),
-            stages=[_now(stage, told.get(stage.pk)) for stage in rows],
+            stages=stages,
         ),
         "engine": row.engine,
         "parameters": row.parameters,
@@ -78,15 +78,12 @@ def run_detail(row: Run, rows: list[Stage], told: Mapping[int, Json], may: Json)
     }
 
 
-def title_of(stage: Stage) -> str:
-    return str(stage.definition.get("title") or stage.name)
-
-
-def _now(stage: Stage, answer: Json | None) -> Now:
-    gate: Json = (answer and answer["gate"]) or {"teams": []}
-    approve: Json = answer["may"]["approve"] if answer else {"allowed": True, "reason": ""}
+def now(stage: Stage, answer: Json) -> Now:
+    """A stage of which `answer` is told, as the sentence about its run needs it."""
+    gate: Json = answer["gate"] or {"teams": []}
+    approve: Json = answer["may"]["approve"]
     return Now(
-        title=title_of(stage),
+        title=answer["title"],
         state=stage.state,
         code=stage.reason_code,
         reason=stage.reason,
@@ -106,7 +103,7 @@ def stage(row: Stage, *, summary: str | None, have: Mapping[str, int], may: Json
     return {
         "run": run_name(row.run),
         "name": row.name,
-        "title": title_of(row),
+        "title": row.definition.get("title") or row.name,
         "kind": row.kind,
         "owner": row.owner,
         "environment": row.environment or None,

@@ -5,7 +5,7 @@ The policy is `teams.policy`'s and the door is `pipelines.runs`; this only tells
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
@@ -14,8 +14,6 @@ from pipelines.runs.questions import is_paused, trimmed, why_not_skipped
 from pipelines.states import ENDED, RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
-
-_BAD = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
 
 May = dict[str, dict[str, Any]]
 
@@ -71,16 +69,11 @@ def _not_steerable(stage: Stage) -> str:
     return "" if going else f"It is a {stage.kind} that is {stage.state}; there is no rollout under way."
 
 
-def run_may(run: Run, stages: Iterable[Stage], user: User, actor: Actor) -> May:
-    stages = list(stages)
-    subject = Subject(
-        pipeline_owner=run.pipeline.owner,
-        teams=frozenset(stage.owner for stage in stages),
-        requested_by_actor=requested_by(run, user),
-    )
+def run_may(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: User, actor: Actor) -> May:
+    """`owners` are those of all stages; `bad` has, for each owner of stages that could be retried, one of them."""
+    subject = Subject(pipeline_owner=run.pipeline.owner, teams=owners, requested_by_actor=requested_by(run, user))
     ended = f"It has ended: it is {run.state}." if run.state in RUN_ENDED else ""
     stopping = "It is being stopped already." if run.stopping else ""
-    bad = [stage for stage in stages if stage.state in _BAD and not stage.on_exit]
     verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
     # It takes up what this person may retry, and leaves the rest to its owners.
     again = next((one for one in verdicts if one), verdicts[0] if verdicts else Verdict(True, ""))

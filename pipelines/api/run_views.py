@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework.request import Request
@@ -11,7 +12,7 @@ from rest_framework.views import APIView
 from pipelines import runs, selectors
 from pipelines.models import Environment, Run, Stage
 from pipelines.overtaken import taken_back
-from pipelines.states import State
+from pipelines.sentences import Now
 
 from . import answers, bodies, find, shapes
 from .describe import described
@@ -21,16 +22,40 @@ MOST = bodies.MOST_STAGES
 
 
 def run_detail(row: Run, request: Request, stages_from: int = 0, stages_limit: int = MOST) -> dict[str, Any]:
-    """The run with a page of its stages; a fixed number of queries, however many they are."""
+    """The run with a page of its stages; a fixed number of queries, however many they are. Of the others only those are
+    read with everything that the sentence of what happens now may name."""
     user, actor = find.person(request)
-    rows = selectors.stages_of(row)
-    page = rows[stages_from : stages_from + stages_limit]
-    have = selectors.have_approved(rows)
-    summaries = dict(Stage.objects.filter(run=row).exclude(plan=None).values_list("pk", "plan__summary"))
+    glances = selectors.glances_of(row)
+    page = [one.pk for one in glances[stages_from : stages_from + stages_limit]]
+    told, bad = selectors.told_of(glances), selectors.retriable_of(glances)
+    full = {stage.pk: stage for stage in selectors.stages_of(row, {*page, *told, *bad})}
+    known = _answers(row, [full[pk] for pk in {*page, *told}], request)
+    owners = frozenset(one.owner for one in glances)
+    may = run_may(row, owners, [full[pk] for pk in bad], user, actor)
+    end = stages_from + len(page)
+    return answers.run_detail(row, [_now(one, full, known) for one in glances], may) | {
+        "stages": [known[pk] for pk in page],
+        "stages_count": len(glances),
+        "stages_next": end if end < len(glances) else None,
+    }
+
+
+def _now(one: selectors.Glance, full: Mapping[int, Stage], known: Mapping[int, dict[str, Any]]) -> Now:
+    stage = full.get(one.pk)
+    if stage is None or one.pk not in known:
+        return Now(title="", state=one.state, code=one.code)
+    return answers.now(stage, known[one.pk])
+
+
+def _answers(row: Run, stages: Sequence[Stage], request: Request) -> dict[int, dict[str, Any]]:
+    """What is answered about these stages of one run, by their keys."""
+    user, actor = find.person(request)
+    have = selectors.have_approved(stages)
+    planned = Stage.objects.filter(pk__in=[stage.pk for stage in stages]).exclude(plan=None)
+    summaries = dict(planned.values_list("pk", "plan__summary"))
     owners = environment_owners(row)
-    warnings = taken_back(rows)
-    # Those that wait are told about in the sentence of what happens now, on whichever page they are.
-    told = {
+    warnings = taken_back(stages)
+    return {
         stage.pk: answers.stage(
             stage,
             summary=summaries.get(stage.pk),
@@ -38,14 +63,7 @@ def run_detail(row: Run, request: Request, stages_from: int = 0, stages_limit: i
             may=stage_may(stage, user, actor, owners),
             warning=warnings.get(stage.pk, ""),
         )
-        for stage in {*page, *(stage for stage in rows if stage.state == State.WAITING)}
-    }
-    detail = answers.run_detail(row, rows, told, run_may(row, rows, user, actor))
-    end = stages_from + len(page)
-    return detail | {
-        "stages": [told[stage.pk] for stage in page],
-        "stages_count": len(rows),
-        "stages_next": end if end < len(rows) else None,
+        for stage in stages
     }
 
 

@@ -9,11 +9,10 @@ from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
 from pipelines.runs.actions import requested_by, stage_subject
 from pipelines.runs.questions import is_paused, why_not_skipped
+from pipelines.selectors import AGAIN
 from pipelines.states import MIRRORED, RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
-
-_AGAIN = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
     lost = stage.state == State.UNKNOWN and stage.reason_code == "person"
     if stage.kind == "rollout" and (is_paused(stage) or (stage.state == State.RUNNING and stage.reason_code != "plan")):
         _steer(controls, can(actor, Action.STEER, subject))
-    if ((may_be_retried(stage.state) and not stage.run.trimmed_at) or lost) and stage.run.engine != MIRRORED:
+    if ((stage.state in AGAIN and not stage.run.trimmed_at) or lost) and stage.run.engine != MIRRORED:
         hint = "It was looked at, and may be done once more." if lost else ""
         controls.add(
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")
@@ -128,10 +127,6 @@ def _freeze(controls: Controls, stage: Stage, actor: Actor) -> None:
     ask = f"Why does the freeze of {stage.environment} not hold here?"
     control = Control("override-freeze", "Override the freeze", ask=ask, tone="danger")
     controls.add(can(actor, Action.OVERRIDE_FREEZE, subject), "override its freeze", control)
-
-
-def may_be_retried(state: str) -> bool:
-    return state in _AGAIN
 
 
 def run_controls(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: User, actor: Actor) -> Controls:

@@ -20,16 +20,13 @@ from portal.context import team_names
 from teams.policy import Action, can
 
 from .base import TeamRequest
-from .controls import may_be_retried, run_controls
-
-_TOLD = 10  # stages of one state that are read as a whole: a sentence names two and counts the rest
-_UNTOLD = (State.PENDING, State.SKIPPED, State.OMITTED, State.CANCELED)  # no sentence is about these
+from .controls import run_controls
 
 
 def header(request: TeamRequest, run: Run, stages: Sequence[Glance]) -> dict[str, Any]:
     """`stages` are all of the run's. Only the few that are talked about are read with everything. `mine` is what the
     person who looks can approve now, if anything."""
-    told, failed = _told(stages), _one_of_each_owner(stages)
+    told, failed = selectors.told_of(stages), selectors.retriable_of(stages)
     full = {stage.pk: stage for stage in selectors.stages_of(run, {*told, *failed})}
     facts, mine = _facts(request, stages, {pk: full[pk] for pk in told})
     elapsed = ((run.ended_at or timezone.now()) - run.created_at).total_seconds()
@@ -48,23 +45,6 @@ def header(request: TeamRequest, run: Run, stages: Sequence[Glance]) -> dict[str
     }
 
 
-def _told(stages: Sequence[Glance]) -> list[int]:
-    """The keys of the first stages of each state and reason."""
-    counted: dict[tuple[str, str], int] = {}
-    found = []
-    for stage in stages:
-        kind = (stage.state, stage.code)
-        counted[kind] = counted.get(kind, 0) + 1
-        if counted[kind] <= _TOLD and stage.state not in _UNTOLD:
-            found.append(stage.pk)
-    return found
-
-
-def _one_of_each_owner(stages: Sequence[Glance]) -> list[int]:
-    """Of what could be retried: who may do that depends on the owner."""
-    return list({one.owner: one.pk for one in stages if not one.on_exit and may_be_retried(one.state)}.values())
-
-
 def _asks(stage: Stage) -> bool:
     return stage.state == State.WAITING and stage.reason_code == Reason.APPROVAL
 
@@ -80,7 +60,7 @@ def _facts(
     for one in stages:
         stage = full.get(one.pk)
         if stage is None:
-            found += [Now(title="", state=one.state, code=one.code)] * (one.state not in _UNTOLD)
+            found += [Now(title="", state=one.state, code=one.code)] * (one.state not in selectors.UNTOLD)
             continue
         question = asking.get(stage.pk)
         verdict = _about_me(request, question) if question else ""

@@ -6,8 +6,12 @@ import json
 
 import pytest
 
+from pipelines.executors.base import Outcome
 from pipelines.models import Delivery, Run
 from tests.pipelines.helpers import begin, stage, states
+from tests.pipelines.scripted import scripts
+
+__all__ = ["scripts"]
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +81,26 @@ def test_retry_failed_is_refused_to_those_who_own_nothing_that_failed(gated, wor
     answer = speak(cast.ann).post(f"{RUN}/retry-failed", {}, format="json")
     assert answer.status_code == 403
     assert "ops" in answer.json()["detail"]
+
+
+BOTH = """
+stages:
+  - {name: build, kind: command, owner: dev, with: {command: [x]}}
+  - {name: ship, kind: command, owner: ops, with: {command: [x]}}
+"""
+
+
+def test_of_what_failed_everybody_may_retry_their_own(pipeline, working, scripts, speak, cast):
+    for name in ("build", "ship"):
+        scripts.ends(name, Outcome("failed", "exit code 1"), Outcome("succeeded"))
+    run = begin(pipeline, BOTH)
+    working()
+    address = f"/api/runs/demo/{run.number}"
+    assert not speak(cast.victor).get(address).json()["may"]["retry-failed"]["allowed"]
+    assert speak(cast.olga).get(address).json()["may"]["retry-failed"]["allowed"]
+    assert speak(cast.olga).post(f"{address}/retry-failed", {}, format="json").status_code == 200
+    working()
+    assert states(run) == {"build": "failed", "ship": "succeeded"}
 
 
 def test_cancel_terminate_and_rerun(gated, working, speak, cast):
