@@ -13,6 +13,7 @@ http = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
 
+from pipelines.engines.argo.contents import may_send  # noqa: E402
 from pipelines.performance import tokens  # noqa: E402
 from pipelines.performance.collect import Collector, Intake  # noqa: E402
 from pipelines.webhooks.limit import App, BodyLimit  # noqa: E402
@@ -34,5 +35,5 @@ async def lifespan(_: Any, receive: Any, send: Any) -> None:
             return
 
 
-requests = Intake(BodyLimit(cast(App, http)), collector)
+requests = Intake(BodyLimit(cast(App, http), trusted=may_send), collector)
 application = ProtocolTypeRouter({"http": requests, "websocket": websockets, "lifespan": lifespan})

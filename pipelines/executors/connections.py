@@ -154,7 +154,7 @@ class Argo:
     trusted by, "" for the system's. `account` is the service account of each team's stages, with `{team}` in it.
     `instance` is the controller's instance id, "" for one without. `configuration` is the ConfigMap with the
     connections.yaml that the stages get, `secrets` the Secret with those of a team. `keep` is for how many seconds a
-    Workflow stays in the cluster after its end.
+    Workflow stays in the cluster after its end. `controller` is the namespace of the controller's Deployment.
     """
 
     cluster: Cluster
@@ -168,6 +168,7 @@ class Argo:
     configuration: str = "burger-connections"
     secrets: str = "burger-secrets-{team}"
     keep: int = KEEP
+    controller: str = "argo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +328,7 @@ class _Reader:
 
     def argo(self, value: Any, clusters: Mapping[str, Cluster]) -> Argo:
         texts = {"cluster", "namespace", "portal", "image", "ca", "account", "instance", "configuration", "secrets"}
+        texts |= {"controller"}
         data = self.mapping(value, "argo", texts | {"pull_secrets", "keep"})
         given = {key: found for key in texts if (found := self.text(data, "argo", key))}
         if missing := sorted({"cluster", "namespace", "portal", "image"} - set(given)):

@@ -20,15 +20,22 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 class BodyLimit:
-    """ASGI middleware: bodies sent to addresses that begin with a key of `limits` have at most so many bytes."""
+    """ASGI middleware: bodies sent to addresses that begin with a key of `limits` have at most so many bytes. `trusted`
+    says of a request whether it may send as much as it likes, before anything of that is read."""
 
-    def __init__(self, app: App, limits: Mapping[str, int] = LIMITS) -> None:
+    def __init__(
+        self,
+        app: App,
+        limits: Mapping[str, int] = LIMITS,
+        trusted: Callable[[Mapping[str, Any]], bool] = lambda _: False,
+    ) -> None:
         self.app = app
         self.limits = limits
+        self.trusted = trusted
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         limit = self._limit(scope)
-        if limit is None:
+        if limit is None or self.trusted(scope):
             await self.app(scope, receive, send)
             return
         if _announced(scope) > limit:

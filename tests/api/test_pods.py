@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from pipelines.engines.argo import desk, identity
+from pipelines.engines.argo import contents, desk, identity
 from pipelines.models import Attempt, Event, Stage, Workflow
 from pipelines.runs.push import Push
 from pipelines.runs.start import start
@@ -135,3 +135,43 @@ def test_a_pod_reads_what_its_stage_works_with_and_adds_what_it_makes(run, speak
     answer = client.get(address, HTTP_AUTHORIZATION=f"Bearer {planner['token']}")
     assert b"".join(answer.streaming_content) == content
     assert not list(Path(tmp_path).rglob("arriving-*"))
+
+
+CONFIGURED = b"""
+name: demo
+engine: argo
+environments: {staging: {owner: platform}}
+stages:
+  - {name: source, kind: source, owner: dev}
+  - name: set-up
+    kind: ansible
+    owner: platform
+    environment: staging
+    needs: [source]
+    with: {playbook: site.yml}
+"""
+
+
+def test_pods_digest_secrets_with_the_keys_of_the_installation(pipeline, settings, tmp_path):
+    """Else what one pod planned would be another plan in the next one, and never be approved."""
+    settings.HOME = tmp_path
+    made = start(pipeline=pipeline, push=Push(ref="refs/heads/main", commit="c" * 40), text=CONFIGURED)
+    tasks = {"source": ["source"], "set-up": ["set-up"]}
+    Workflow.objects.create(run=made, serial=1, name="wf", uid="u", tasks=tasks)
+    assert desk.claim(pod("source", "burger-dev"))["keys"] == {}
+    Stage.objects.filter(run=made, name="set-up").update(state="queued")
+    given = [desk.claim(pod("set-up", "burger-platform", name=name))["keys"] for name in ("p1", "p2")]
+    assert given == [{"content.key": (tmp_path / "content.key").read_text()}] * 2
+
+
+def test_what_a_stage_makes_may_be_large_for_whoever_shows_its_token(run):
+    token = desk.claim(pod("build", "burger-dev"))["token"].encode()
+
+    def asked(path: str = "/api/engine/store/sha256:0", method: str = "PUT", shown: bytes = b"Bearer " + token) -> bool:
+        return contents.may_send({"method": method, "path": path, "headers": [(b"authorization", shown)]})
+
+    assert asked()
+    assert not asked(method="POST")
+    assert not asked(path="/api/engine/reports")
+    assert not asked(shown=b"Bearer " + token[:-1])
+    assert not asked(shown=b"")

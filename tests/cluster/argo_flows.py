@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ PATIENCE = 120.0  # seconds; other work goes on beside these tests
 RULES = [{"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}]
 
 
-def let_run(api: client.ApiClient, namespace: str, account: str = "default") -> None:
-    """Allow an account to run Workflows."""
+def let_run(
+    api: client.ApiClient, namespace: str, account: str = "default", rules: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Allow an account to run Workflows, and what else the rules say."""
     rbac = client.RbacAuthorizationV1Api(api)
     name = f"executor-{account}"
-    rbac.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": RULES})
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": [*RULES, *rules]})
     subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
     body = {"metadata": {"name": name}, "subjects": [subject], "roleRef": role}
@@ -57,16 +59,16 @@ def connections(home: Path, facts: Facts, namespace: str, **place: Any) -> None:
 
 
 @contextmanager
-def watching(home: Path) -> Iterator[Callable[[Callable[[], Any]], Any]]:
+def watching(home: Path, patience: float = PATIENCE) -> Iterator[Callable[[Callable[[], Any]], Any]]:
     """What the sweeper does beside its rounds, done here step by step: call it with what to wait for, and it goes on
     until that is true."""
     (place,) = load(home).workflows.values()
     steps = [Follower(place, watch).steps() for watch in (None, *place.watch)]
 
     def until_true(what: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not (found := what()):
-            assert time.monotonic() < deadline, f"nothing within {PATIENCE:g} s"
+            assert time.monotonic() < deadline, f"nothing within {patience:g} s"
             for one in steps:
                 next(one)
         return found

@@ -12,7 +12,7 @@ from kubernetes import client
 
 from pipelines.engines.argo.check import check
 from pipelines.executors.connections import load
-from tests.cluster.argo_site import ArgoSite, kubectl, runner_image
+from tests.cluster.argo_site import MANIFESTS, ArgoSite, kubectl, runner_image
 from tests.cluster.conftest import pull_secret
 from tests.cluster.facts import Facts
 from tests.torture.installation import eventually
@@ -215,6 +215,27 @@ def test_the_engines_page_says_what_is_missing(site: ArgoSite):
     assert bad.remedy == "kubectl apply -k docker/runner/k8s"
     elsewhere = check(replace(argo, namespace="kube-system"), [])
     assert "may not create" in elsewhere.problem
+
+
+def test_the_engines_page_says_which_version_the_controller_is(site: ArgoSite, cluster: Facts):
+    argo = load(site.home).argo
+    assert argo is not None
+    unseen = check(argo, ["dev"])
+    assert "kubectl apply -f docker/runner/k8s/controller.yaml would tell its version" in unseen.facts["controller"]
+    # The test's controller is no Deployment; this one is only looked at.
+    here = replace(argo, controller=site.namespace)
+    rights = (MANIFESTS / "controller.yaml").read_text().replace("namespace: argo", f"namespace: {site.namespace}")
+    rights = rights.replace("namespace: burger}", f"namespace: {site.namespace}}}")
+    rights = rights.replace("name: burger-engine\n", "name: burger-look\n")
+    kubectl(cluster, "apply", "-f", "-", given=rights)
+    assert f"there is no Deployment workflow-controller in {site.namespace}" in check(here, ["dev"]).facts["controller"]
+    image = "quay.io/argoproj/workflow-controller:v3.4.8"
+    make = ["create", "deployment", "workflow-controller", f"--image={image}", "--replicas=0", "-n", site.namespace]
+    kubectl(cluster, *make)
+    found = check(here, ["dev"])
+    assert found.facts["controller"].startswith("v3.4.8; ")
+    assert "stages need Argo 3.7 or later" in found.problem
+    assert "no pod of" in found.problem
 
 
 LOST = """

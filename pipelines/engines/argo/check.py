@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from .manifests import API
 
 PATIENCE = 3.0
 APPLY = "kubectl apply -k docker/runner/k8s"
+LOOK = "kubectl apply -f docker/runner/k8s/controller.yaml"
+UPGRADE = "See to the controller: https://argo-workflows.readthedocs.io/en/stable/installation/"
 # What docker/runner/k8s/portal.yaml gives: group, resource, verbs; the last one holds for the whole cluster.
 RIGHTS = (
     ("argoproj.io", "workflows", ("create", "get", "list", "watch", "patch")),
@@ -21,6 +24,8 @@ RIGHTS = (
     ("", "pods", ("get",)),
     ("", "serviceaccounts", ("get",)),
 )
+DEPLOYMENT = "workflow-controller"
+OLDEST = (3, 7)
 TOKENS = ("authentication.k8s.io", "tokenreviews", ("create",))
 
 
@@ -45,14 +50,13 @@ def check(argo: Argo, teams: Iterable[str] = ()) -> Report:
                 "Install Argo Workflows 3.7 there: https://argo-workflows.readthedocs.io/en/stable/installation/",
                 facts,
             )
-        problems = list(_missing(client, argo, list(teams)))
-        if not problems:
-            facts |= _controller(client)
+        missing = list(_missing(client, argo, list(teams)))
+        facts["controller"], wrong = _controller(client, argo)
     except ClusterError as error:
         return Report(str(error), "Correct connections.yaml, or start the cluster.", facts)
     finally:
         client.close()
-    return Report("\n".join(problems), APPLY if problems else "", facts)
+    return Report("\n".join([*missing, *wrong]), APPLY if missing else UPGRADE if wrong else "", facts)
 
 
 def _missing(client: Client, argo: Argo, teams: list[str]) -> Iterator[str]:
@@ -88,10 +92,32 @@ def _may(client: Client, namespace: str, group: str, resource: str, verb: str) -
     return bool(client.raw("POST", path, None, review, what=f"may we {verb} {resource}")["status"].get("allowed"))
 
 
-def _controller(client: Client) -> dict[str, str]:
-    """What the Workflows of this namespace tell of their controller: an API of its own it has none."""
-    found: list[dict[str, Any]] = client.list(f"{API}/Workflow")
+def _controller(client: Client, argo: Argo) -> tuple[str, list[str]]:
+    """What is known of the controller, and what is wrong with it: its Deployment says which version it is, where the
+    portal's account may look at it. An API of its own it has none."""
+    said = _looks_after(client)
+    try:
+        found = client.get("apps/v1/Deployment", DEPLOYMENT, argo.controller)
+    except Refused:
+        return f"{said}; {LOOK} would tell its version", []
+    if found is None:
+        return f"{said}; there is no Deployment {DEPLOYMENT} in {argo.controller}", []
+    image = str(found["spec"]["template"]["spec"]["containers"][0]["image"])
+    version = image.partition("@")[0].rpartition("/")[2].partition(":")[2] or "of no version"
+    ready = (found.get("status") or {}).get("readyReplicas", 0)
+    wrong = [] if ready else [f"The controller does not run: no pod of {argo.controller}/{DEPLOYMENT} is ready."]
+    if (number := re.match(r"v?(\d+)\.(\d+)", version)) and tuple(map(int, number.groups())) < OLDEST:
+        wrong.append(f"The controller is {version}; stages need Argo {'.'.join(map(str, OLDEST))} or later.")
+    return f"{version}; {said}", wrong
+
+
+def _looks_after(client: Client) -> str:
+    """What the Workflows of this namespace tell of their controller."""
+    try:
+        found: list[dict[str, Any]] = client.list(f"{API}/Workflow")
+    except Refused:
+        return "unknown"
     waiting = [one["metadata"]["name"] for one in found if not (one.get("status") or {}).get("phase")]
     if waiting:
-        return {"controller": f"has not taken up {', '.join(waiting[:3])}"}
-    return {"controller": f"looks after {len(found)} Workflows here" if found else "no Workflow here tells of it yet"}
+        return f"has not taken up {', '.join(waiting[:3])}"
+    return f"looks after {len(found)} Workflows here" if found else "no Workflow here tells of it yet"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from django.conf import settings
 
 from pipelines.executors.store import Store
 
 from . import desk
+from .identity import Stranger, attempt_of
 
 BLOCK = 1024 * 1024
+STORE = "/api/engine/store/"
 
 
 class WrongContent(ValueError):
@@ -49,6 +52,19 @@ def keep(attempt: int, fence: int, digest: str, body: Readable) -> None:
             raise WrongContent(f"What came is not {digest}; send it again.")
     finally:
         arriving.unlink(missing_ok=True)
+
+
+def may_send(scope: Mapping[str, Any]) -> bool:
+    """Whether a request, as ASGI has it, brings a content and shows the token of an attempt. What a stage makes may be
+    of any size."""
+    if scope["method"] != "PUT" or not scope["path"].startswith(STORE):
+        return False
+    shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    try:
+        attempt_of(shown.decode(errors="replace").removeprefix("Bearer "))
+    except Stranger:
+        return False
+    return True
 
 
 def _copy(body: Readable, file: BinaryIO) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -18,7 +20,10 @@ from pipelines.engines.local.spec import spec_of
 from pipelines.engines.local.worker import given_up, wanted_of
 from pipelines.engines.work import LeaseLost
 from pipelines.executors.base import Artifact, Outcome, Plan, Progress
+from pipelines.executors.kubernetes import content
+from pipelines.keyfile import key_of
 from pipelines.models import Attempt, Stage, Workflow
+from pipelines.performance import tokens
 from pipelines.runs.advance import lock, lock_of
 from pipelines.runs.changes import Changes
 from pipelines.runs.record import unknowable
@@ -32,6 +37,8 @@ log = logging.getLogger(__name__)
 
 SOON, LATER = 1.0, 5.0  # seconds until a pod asks again
 BREACH = "breach"
+# What executors digest secrets and make tokens with: the same in each pod as in a worker, else no plan stays the same.
+KEYS = {"rollout": (content.FILE, tokens.FILE), "ansible": (content.FILE,)}
 
 Answer = dict[str, Any]
 
@@ -144,6 +151,7 @@ def _work(claimed: Claimed) -> Answer:
         "given_up": given_up(stage.pk) if claimed.number > 1 else [],
         "reported": attempt.reported,
         "spec": asdict(spec_of(claimed)),
+        "keys": {name: key_of(Path(settings.HOME) / name).decode() for name in KEYS.get(stage.kind, ())},
     }
 
 

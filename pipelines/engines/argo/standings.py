@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.executors.base import Change, Plan
 from pipelines.runs.mirrored import Ending, Observed
-from pipelines.states import RunState, State
+from pipelines.states import Reason, RunState, State
 
 from .phases import Seen, nodes_of, seen, standing
 from .weave import ASKS, PREFIX
@@ -92,8 +92,12 @@ def _observed(
     suspended = [one for one in own if one.is_suspended]
     if stage.gated and suspended:
         plan = _plan(suspended, stage, workflow, raw)
+    code, reason = found.code, found.reason
+    if code == Reason.APPROVAL and not stage.gated:
+        # It is suspended for a time that its template says.
+        code, reason = Reason.ENGINE, "it goes on by itself when its time has passed"
     return Observed(
-        found.state, found.code, found.reason, _time(found.started_at), _time(found.ended_at), found.done, found.total,
+        found.state, code, reason, _time(found.started_at), _time(found.ended_at), found.done, found.total,
         plan, _who_resumed(workflow) if found.state is State.SUCCEEDED and own[0].type == "Suspend" else "",
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import queue
 import threading
 import time
@@ -42,9 +43,10 @@ def connect(docker: Docker) -> APIClient:
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
-    arguments = {"base_url": docker.host} if docker.host else kwargs_from_env()
+    # TLS settings come from the environment, as they do for the command line.
+    known = {**os.environ, "DOCKER_HOST": docker.host} if docker.host else None
     try:
-        return APIClient(version="auto", timeout=30, **arguments)
+        return APIClient(version="auto", timeout=30, **kwargs_from_env(environment=known))
     except (DockerException, requests.RequestException) as error:
         raise EngineAway(f"The Docker Engine {where(docker)} does not answer: {error}") from None
 

@@ -206,3 +206,20 @@ def test_ownership_is_taken_from_a_team_by_that_team_alone(pipeline, ann, otto):
     mirrored.remember(pipeline, ann, "a", with_gate.definition, None)
     with pytest.raises(runs.NotAllowed, match="ops"):
         mirrored.remember(pipeline, ann, "b", without.definition, with_gate.definition)
+
+
+def test_a_suspend_of_its_own_that_ends_by_itself_asks_nobody():
+    found = adopted(
+        """
+        - name: main
+          steps: [[{name: pause, template: pause}], [{name: ship, template: leaf}]]
+        - {name: pause, suspend: {duration: "20"}}
+        """,
+        "default: dev\n",
+    )
+    pause = node("demo-1[0].pause", "Suspend", "Running", "demo-1", templateName="pause")
+    group = node("demo-1[0]", "StepGroup", "Running", "demo-1")
+    known = [Known(one.name, one.with_["node"], "", one.title, one.gate is not None) for one in found.stages]
+    seen = standings(live(found, group, pause), known).observed["pause"]
+    assert (seen.state, seen.code, seen.plan) == (State.WAITING, "engine", None)
+    assert "by itself" in seen.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.engines.argo.runner.__main__ import remember_a_loss
+from pipelines.engines.argo.runner.__main__ import identify, remember_a_loss, take_over
 from pipelines.engines.argo.runner.spool import Spool
 from pipelines.engines.work import LeaseLost, NotNow
 from pipelines.executors import registry
 from pipelines.executors.base import StageSpec, Workplace
+from pipelines.executors.kubernetes.content import ContentKey
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -82,3 +84,29 @@ def test_what_another_pod_did_is_taken_for_cut_off(tmp_path, repeatable, state):
     assert executor.probe(wanted, "s1-1").state == "never_started"
     remember_a_loss(tmp_path, "s1-2")
     assert executor.probe(wanted, "s1-2").state == state
+
+
+def test_two_pods_digest_secrets_alike(tmp_path):
+    keys = {"content.key": "0" * 64}
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for home in homes:
+        home.mkdir()
+        take_over(home, keys)
+        assert (home / "content.key").stat().st_mode & 0o077 == 0
+    one, two = (ContentKey.of(home).digest(["a secret"]) for home in homes)
+    assert one == two
+
+
+def test_an_engine_is_shown_the_certificate_of_a_team_that_has_one(tmp_path, monkeypatch):
+    for name in ("DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"):
+        monkeypatch.setenv(name, "")
+    folder = tmp_path / "secrets" / "dev"
+    folder.mkdir(parents=True)
+    (folder / "ca.pem").touch()
+    identify(tmp_path)
+    assert os.environ["DOCKER_CERT_PATH"] == ""
+    for name in ("cert.pem", "key.pem"):
+        (folder / name).touch()
+    identify(tmp_path)
+    assert os.environ["DOCKER_CERT_PATH"] == str(folder)
+    assert os.environ["DOCKER_TLS_VERIFY"] == "1"

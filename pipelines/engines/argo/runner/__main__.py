@@ -9,6 +9,7 @@ import shutil
 import ssl
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ log = logging.getLogger("burger-runner")
 
 CONFIGURATION, SECRETS = Path("/etc/burger"), Path("/etc/burger-secrets")
 SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
+ENGINE = ("ca.pem", "cert.pem", "key.pem")  # as Docker's command line has them
 GONE = 2  # the portal does not know this pod
 
 
@@ -36,6 +38,7 @@ def main() -> int:
     home = Path(os.environ["BURGER_HOME"])
     furnish(home)
     trust(home)
+    identify(home)
     portal = Portal(os.environ["BURGER_PORTAL"])
     said = ""
     try:
@@ -76,12 +79,20 @@ def trust(home: Path) -> None:
         os.environ["SSL_CERT_FILE"] = str(bundle)
 
 
+def identify(home: Path) -> None:
+    """Show a Docker Engine who asks, if the team has a certificate for that."""
+    for folder in _folders(home / "secrets"):
+        if all((folder / name).is_file() for name in ENGINE):
+            os.environ |= {"DOCKER_CERT_PATH": str(folder), "DOCKER_TLS_VERIFY": "1"}
+
+
 def _folders(path: Path) -> list[Path]:
     return [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
 
 
 def do(portal: Portal, answer: dict[str, Any], home: Path) -> None:
     """One attempt."""
+    take_over(home, answer["keys"])
     desk = Remote(portal, answer, home)
     task = Task(
         key=answer["key"],
@@ -97,6 +108,14 @@ def do(portal: Portal, answer: dict[str, Any], home: Path) -> None:
     if task.probe:
         remember_a_loss(home, task.key)
     carry_out(task, desk, Workplace(home=home))
+
+
+def take_over(home: Path, keys: Mapping[str, str]) -> None:
+    """The installation's keys that this stage works with, by their files: what one pod planned, another one does."""
+    for name, key in keys.items():
+        path = home / name
+        path.touch(mode=0o600)
+        path.write_text(key)
 
 
 def fetch(portal: Portal, token: str, spec: StageSpec, store: Store) -> None:
