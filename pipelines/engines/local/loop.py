@@ -104,9 +104,12 @@ def announce_workers() -> object:
 
 
 def restart_workers() -> None:
-    """End a cluster that has stalled. Its processes die with its main one, and the supervisor starts it anew."""
+    """End a cluster that has stalled. Its processes die with its main one, and the supervisor starts it anew. One that
+    has only just started is left alone."""
     try:
         with workers_file().open("r+") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime < AFTER_A_RESTART:
+                return
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -19,7 +19,7 @@ from pipelines.states import ENDED, Reason, State
 
 from .commands import end_command_of
 from .identity import ended_with_the_others, is_dead
-from .intake import HELD_BY
+from .intake import HELD_BY, HOLD
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,8 @@ def _forgotten(now: datetime) -> None:
 
 
 def is_stalled(now: datetime | None = None) -> bool:
-    """Whether ready work lies untouched although a worker should be free: then the cluster has to be restarted."""
+    """Whether ready work lies untouched, although a worker should be free and none takes anything: then the cluster has
+    to be restarted."""
     now = now or timezone.now()
     old = now - timedelta(seconds=STALLED)
     due = Q(due_at=None) | Q(due_at__lte=old)
@@ -211,4 +212,11 @@ def is_stalled(now: datetime | None = None) -> bool:
         or Delivery.objects.filter(Q(not_before=None, at__lte=old) | Q(not_before__lte=old), open=True).exists()
     )
     busy = Attempt.objects.filter(open=True, lease_until__gt=now).count()
-    return untouched and busy < settings.WORKERS
+    return untouched and busy < settings.WORKERS and not _has_taken(old)
+
+
+def _has_taken(since: datetime) -> bool:
+    """Whether workers have taken something since. Then they have not stalled, however much waits for its turn."""
+    attempts = Attempt.objects.filter(stage__run__engine="local").order_by("-id")
+    last = attempts.values_list("started_at", flat=True).first()
+    return (last is not None and last > since) or Delivery.objects.filter(not_before__gt=since + HOLD).exists()
