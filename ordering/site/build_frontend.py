@@ -20,9 +20,12 @@ import django
 from django.conf import settings
 from django.core.management import call_command
 from django.template.loader import render_to_string
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 ORDERING = Path(__file__).resolve().parent.parent
+ERRORS = (404, 502, 503)
+LANGUAGES = ("en", "de")
 ADMIN = Path(*django.__path__).resolve() / "contrib" / "admin"
 
 
@@ -45,6 +48,8 @@ def _configure(static: Path) -> None:
     settings.configure(
         INSTALLED_APPS=["django.contrib.staticfiles"],
         STATICFILES_DIRS=[ORDERING / "static", ADMIN / "static"],
+        LANGUAGE_CODE=LANGUAGES[0],
+        LOCALE_PATHS=[ORDERING / "locale"],
         STATIC_URL="/static/",
         STATIC_ROOT=static,
         STORAGES={"staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}},
@@ -73,22 +78,23 @@ def _write_error_pages(folder: Path) -> None:
     if tokens is None:
         raise SystemExit("shop.css has no :root block, which the error pages take their colours from.")
     art = (ORDERING / "static" / "ordering" / "burger.svg").read_text()
-    for status, title, text in _pages():
-        context = {"status": status, "title": title, "text": text, "tokens": tokens[0], "art": art}
+    for status in ERRORS:
+        # A file cannot know who reads it, so it says everything in each language.
+        said = [_said(status, language) for language in LANGUAGES]
+        context = {"status": status, "said": said, "tokens": tokens[0], "art": art}
         page = render_to_string("site/error_page.html", context)
         (folder / f"{status}.html").write_text(page)
 
 
-def _pages() -> list[tuple[int, str, str]]:
-    return [
-        (
-            404,
-            _("Nothing on this plate"),
-            _("There is no page at this address. The burgers are where they were."),
-        ),
-        (502, _("The kitchen is changing shifts"), _("We are back in a moment. What you ordered is safe.")),
-        (503, _("One moment, please"), _("The shop is busy or being renewed. Try again in a few seconds.")),
-    ]
+def _said(status: int, language: str) -> dict[str, str]:
+    with translation.override(language):
+        title, text = {
+            404: (_("Nothing on this plate"), _("There is no page at this address. The burgers are where they were.")),
+            502: (_("The kitchen is changing shifts"), _("We are back in a moment. What you ordered is safe.")),
+            503: (_("One moment, please"), _("The shop is busy or being renewed. Try again in a few seconds.")),
+        }[status]
+        todo = _("To the menu") if status == 404 else _("Try again")
+    return {"language": language, "title": title, "text": text, "todo": todo}
 
 
 def main() -> None:

@@ -254,6 +254,8 @@ def test_error_pages_need_nothing_else(frontend):
     for status in (404, 502, 503):
         page = frontend.client.get(f"/errors/{status}.html")
         assert page.status_code == 200
+        for said in {404: ("Nothing on this plate", "Zur Karte")}.get(status, ("Try again", "Nochmal versuchen")):
+            assert said in page.text, "whoever reads it finds their language"
         assert not re.search(r'(src|href)="[^"/]*//|<script|<link|url\(|@import', page.text)
         assert "no-store" in page.headers["Cache-Control"] or "max-age=60" in page.headers["Cache-Control"]
     assert frontend.client.get("/healthz").status_code == 200
