@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,10 +55,16 @@ def environment(home: Path, port: int, **more: str) -> dict[str, str]:
     }
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def free_port(beside: int = 0) -> int:
+    """A port that nobody listens on, as are the `beside` ones that follow it."""
+    while True:
+        with ExitStack() as held, suppress(OSError):
+            port = 0
+            for following in range(beside + 1):
+                listener = held.enter_context(socket.socket())
+                listener.bind(("127.0.0.1", port and port + following))
+                port = port or int(listener.getsockname()[1])
+            return port
 
 
 class Backstage:
@@ -97,15 +103,16 @@ class Backstage:
 
 
 class Installation:
-    """`tokens` by username. All reading goes straight to the database file, so that it works whatever was killed."""
+    """`tokens` by username. All reading goes straight to the database file, so that it works whatever was killed.
+    `more` are settings of the portal, by their environment variables."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **more: str) -> None:
         self.home = home / "var"
-        self.port = free_port()
+        self.port = free_port(beside=len(more.get("BURGER_ENVIRONMENTS", "").split()))
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = environment(
             self.home, self.port, BURGER_LEASE="3", BURGER_WORKERS="3", BURGER_DATABASE_TIMEOUT="2",
-            BURGER_PUBLIC_URL=self.url, BURGER_LOG_LEVEL="WARNING",
+            BURGER_PUBLIC_URL=self.url, BURGER_LOG_LEVEL="WARNING", **more,
         )  # fmt: skip
         self.repository, self.checkout = home / "repository.git", home / "checkout"
         self.ledger = home / "ledger"
@@ -283,8 +290,8 @@ def _forks(parent: psutil.Process) -> list[psutil.Process]:
 
 
 @contextmanager
-def installed(home: Path) -> Iterator[Installation]:
-    site = Installation(home)
+def installed(home: Path, **more: str) -> Iterator[Installation]:
+    site = Installation(home, **more)
     try:
         site.start()
         yield site
