@@ -170,6 +170,11 @@ _VERIFY = Record(
         "compare": Key(Anything(), "Whether another release is measured beside it: true, or its name."),
         "budgets": Key(_BUDGETS, "What customers' browsers and the site's servers may measure at most."),
         "within": Key(duration(), "How long enough measurements of customers are waited for.", default="15m"),
+        "too_few": Key(
+            Choice(("ask", "probes"), placeholders=True),
+            "Who decides where too few customers came to look at a metric once: people, or probes.",
+            default="ask",
+        ),
     },
 )
 _STEPS = ListOf(

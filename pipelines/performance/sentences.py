@@ -47,7 +47,8 @@ def summary(assessment: Assessment, beside: str) -> str:
     if assessment.state == "pass":
         judged = [finding for finding in found if finding.state == "inside"]
         return "; ".join(_inside(finding, beside) for finding in judged) + "."
-    return "; ".join(_open(finding, beside) for finding in found if finding.state == "open") + "."
+    undecided = [_open(finding, beside) for finding in found if finding.state == "open"]
+    return "; ".join(undecided or ["every budget compares, and there is nothing to compare with"]) + "."
 
 
 def progress(findings: Sequence[Finding]) -> str:

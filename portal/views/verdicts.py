@@ -48,6 +48,8 @@ def table(told: Mapping[str, Any]) -> dict[str, Any] | None:
     if not customers:
         return None
     state, word = _VERDICTS.get(str(told.get("state") or customers["state"]), ("waiting", ""))
+    if told.get("state") == "pass" and customers["state"] != "pass":
+        state, word = "skipped", "too few to say"  # and probes decided
     rule = customers["rule"]
     return {
         "state": state,

@@ -109,6 +109,31 @@ def test_too_few_customers_are_waited_for_and_then_a_person_is_asked(tmp_path, s
     assert any("LCP 60 of 100" in event.text for event in events if isinstance(event, Progress))
 
 
+def test_where_the_file_says_so_probes_decide_when_too_few_came(tmp_path, site):
+    end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 60, 60)}), asked(too_few="probes"))
+    assert end.state == "succeeded", end.reason
+    assert "LCP: 60 measured" in end.reason
+    assert "probes alone decide" in end.reason
+    assert end.data["numbers"]["customers"]["state"] == "wait", "customers said neither yes nor no"
+    site.answer = lambda request: (503, {"X-Release": request.headers["X-Burger-Release"]}, "no")
+    end, _ = roll(tmp_path, site, Field(**{NEW: (1000, 60, 0)}), asked(too_few="probes"), key="b")
+    assert end.state == "failed"
+
+
+def test_where_there_is_nothing_to_compare_with_probes_decide_too(tmp_path, site):
+    only = asked(budgets={"orders": {"tolerance": 0.7}}, compare=None, too_few="probes")
+    end, _ = roll(tmp_path, site, Field(), only)
+    assert (end.state, "nothing to compare with" in end.reason) == ("succeeded", True), end.reason
+
+
+def test_customers_who_came_and_left_it_open_are_a_persons_question_all_the_same(tmp_path, site):
+    """At the first look bounds are wide: 100 views that are a little slower are neither inside nor beyond."""
+    end, _ = roll(tmp_path, site, Field(**{NEW: (1150, 120, 0)}), asked(too_few="probes"))
+    assert (end.state, "are allowed" in end.reason) == ("paused", True), end.reason
+    end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 120, 0)}), asked(too_few="probes"), key="b")
+    assert end.state == "failed", end.reason
+
+
 def test_a_person_may_take_it_as_it_is(tmp_path, site):
     field = Field(**{NEW: (9000, 60, 60)})
     roll(tmp_path, site, field)
@@ -155,3 +180,5 @@ def test_budgets_without_a_release_or_with_a_wrong_limit_are_no_plan(tmp_path, s
         executor.plan(asked(release=None))
     with pytest.raises(PlanError, match="expected a time such as 2500ms"):
         executor.plan(asked(budgets={"lcp": "fast"}))
+    with pytest.raises(PlanError, match="has to be one of ask, probes, found 'nobody'"):
+        executor.plan(asked(too_few="nobody"))

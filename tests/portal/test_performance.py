@@ -145,6 +145,16 @@ def test_a_verify_stage_shows_its_verdict_too(judged, waiting, sign_in):
         assert said in page
 
 
+def test_a_release_that_probes_let_go_on_is_not_called_good_by_its_customers(judged, waiting, sign_in):
+    customers = judged["verdicts"][0]["customers"] | {"state": "wait"}
+    told = {"step": 2, "state": "pass", "reason": "Too few customers came to say.", "customers": customers}
+    Attempt.objects.filter(key="judged").update(data=judged | {"verdicts": [told]})
+    Stage.objects.filter(run=waiting, name="after").update(progress={"data": judged | {"verdicts": [told]}})
+    page = sign_in("ann").get(f"/runs/demo/{waiting.number}/stages/after/head").content.decode()
+    assert "too few to say" in page
+    assert "good enough" not in page
+
+
 def test_the_api_says_the_same(judged, sign_in):
     client = sign_in("ann")
     found = client.get("/api/environments/demo/production/performance", {"range": "6h", "by": "release"}).json()

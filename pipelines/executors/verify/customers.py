@@ -57,6 +57,12 @@ class Customers:
         """Whether no further measurement is waited for."""
         return self.assessment.state != "wait"
 
+    @property
+    def too_few(self) -> bool:
+        """Whether it is undecided only because fewer came than it takes to look at a metric once."""
+        undecided = [found for found in self.assessment.findings if found.state == "open"]
+        return self.assessment.state in ("wait", "unclear") and not any(found.look for found in undecided)
+
     def look(self) -> bool:
         """Read and judge, if it is time to; whether there is something new to say."""
         if time.monotonic() - self._looked < LOOK_EVERY and self._looked:

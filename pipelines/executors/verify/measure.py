@@ -95,6 +95,9 @@ def _both(probed: Verdict, wanted: Settings, customers: Customers | None) -> Ver
         return Verdict("fail" if state == "fail" else "pass", customers.sentence(), found)
     if probed.state == "fail" or state == "pass":
         return replace(probed, numbers=found)
+    if customers.too_few and wanted.too_few == "probes":
+        reason = f"Too few customers came to say ({customers.sentence().removesuffix('.')}), so probes alone decide: "
+        return replace(probed, reason=reason + probed.reason, numbers=found)
     return Verdict("inconclusive", customers.sentence(), found)
 
 

@@ -24,7 +24,10 @@ KEYS = (
     "compare",
     "budgets",
     "within",
+    "too_few",
 )
+# What is asked where fewer customers came than it takes to look at a metric once.
+TOO_FEW = ("ask", "probes")
 # What a rollout adds to those of its step: the release to probe beside, and the one that serves the other customers.
 INNER = ("baseline", "beside")
 _PATH = re.compile(r"/[\x21-\x7e]*")
@@ -45,6 +48,7 @@ class Settings:
     In each interval every path is asked for once. `expect` maps a path to what its page has to hold.
     `baseline` is the release to compare with, "" for none. `confidence` is that of the bounds around each
     share. `budgets` are what customers' measurements are judged by, which are waited for `within` seconds at most;
+    `too_few` says who decides where fewer came than it takes to look at a metric once: a person, or the probes.
     `beside` is the release that serves other customers at the same time, "" for none.
     """
 
@@ -60,6 +64,7 @@ class Settings:
     confidence: float = 0.95
     budgets: tuple[Budget, ...] = ()
     within: float = 900.0
+    too_few: str = "ask"
     beside: str = ""
 
     @classmethod
@@ -82,6 +87,7 @@ class Settings:
             timeout=_seconds(given, "timeout", default.timeout),
             budgets=_budgets(given.get("budgets")),
             within=_seconds(given, "within", default.within),
+            too_few=_too_few(given.get("too_few", default.too_few)),
             beside=str(given.get("beside") or given.get("baseline") or ""),
         )
 
@@ -91,6 +97,12 @@ def _budgets(given: object) -> tuple[Budget, ...]:
         return parse(given) if given is not None else ()
     except BudgetError as error:
         raise PlanError(str(error)) from None
+
+
+def _too_few(given: object) -> str:
+    if given not in TOO_FEW:
+        raise PlanError(f"`too_few` has to be one of {', '.join(TOO_FEW)}, found {given!r}.")
+    return str(given)
 
 
 def _paths(given: object) -> list[str]:
