@@ -163,6 +163,8 @@ def test_the_release_of_this_environment_is_meant(tmp_path, site):
         name: Artifact(name, "release", "sha256:" + "0" * 64, meta={"release": release, "environment": where})
         for name, release, where in (("old", "r1", "production"), ("new", "r2", "staging"))
     }
+    # As it was published: it runs nowhere by that.
+    found["publish"] = Artifact("publish", "release", "sha256:" + "1" * 64, meta={"commit": "c" * 40})
     site.answer = lambda request: (200, {"X-Release": request.headers["X-Burger-Release"]}, "")
     assert outcome(tmp_path, site.port, replace(spec(), artifacts=found)).state == "succeeded"
     assert set(site.requests) == {("/", "r2")}

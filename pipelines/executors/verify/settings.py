@@ -34,9 +34,10 @@ _PATH = re.compile(r"/[\x21-\x7e]*")
 
 
 def release_name(spec: StageSpec) -> str:
-    """The release that stages before rolled out to this environment; "" when none was, or more than one."""
+    """The release that stages before rolled out to this environment; "" when none was, or more than one. What was
+    published is of no environment, and runs nowhere yet."""
     releases = [item for item in spec.artifacts.values() if item.kind == "release"]
-    here = [item for item in releases if item.meta.get("environment", spec.environment) == spec.environment]
+    here = [item for item in releases if item.meta.get("environment") == spec.environment]
     names = {str(item.meta.get("release") or item.name) for item in here}
     return names.pop() if len(names) == 1 else ""
 
