@@ -48,7 +48,15 @@ def summary(assessment: Assessment, beside: str) -> str:
         judged = [finding for finding in found if finding.state == "inside"]
         return "; ".join(_inside(finding, beside) for finding in judged) + "."
     undecided = [_open(finding, beside) for finding in found if finding.state == "open"]
-    return "; ".join(undecided or ["every budget compares, and there is nothing to compare with"]) + "."
+    return "; ".join(undecided or [few(found)]) + "."
+
+
+def few(findings: Sequence[Finding]) -> str:
+    """How little was measured of what could not be looked at: "LCP 0, errors 12, of 100 each"."""
+    found = [f"{name(finding.metric)} {finding.seen:,}" for finding in findings if finding.state == "open"]
+    if not found:
+        return "every budget compares, and there is nothing to compare with"
+    return f"{', '.join(found)}, of {LOOKS[0]} each"
 
 
 def progress(findings: Sequence[Finding]) -> str:

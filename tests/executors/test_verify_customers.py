@@ -112,7 +112,7 @@ def test_too_few_customers_are_waited_for_and_then_a_person_is_asked(tmp_path, s
 def test_where_the_file_says_so_probes_decide_when_too_few_came(tmp_path, site):
     end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 60, 60)}), asked(too_few="probes"))
     assert end.state == "succeeded", end.reason
-    assert "LCP: 60 measured" in end.reason
+    assert "(LCP 60, errors 60, of 100 each)" in end.reason
     assert "probes alone decide" in end.reason
     assert end.data["numbers"]["customers"]["state"] == "wait", "customers said neither yes nor no"
     site.answer = lambda request: (503, {"X-Release": request.headers["X-Burger-Release"]}, "no")

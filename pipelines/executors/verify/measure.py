@@ -15,6 +15,7 @@ from pipelines.executors.verify.probing import probe
 from pipelines.executors.verify.rule import Bounds, Rule, Verdict, numbers
 from pipelines.executors.verify.samples import Record, Sample
 from pipelines.executors.verify.settings import Settings
+from pipelines.performance.sentences import few
 
 # A soak ends early only for a release that is bad beyond doubt, because many looks find some doubt by chance.
 BEYOND_DOUBT = 0.999
@@ -96,7 +97,7 @@ def _both(probed: Verdict, wanted: Settings, customers: Customers | None) -> Ver
     if probed.state == "fail" or state == "pass":
         return replace(probed, numbers=found)
     if customers.too_few and wanted.too_few == "probes":
-        reason = f"Too few customers came to say ({customers.sentence().removesuffix('.')}), so probes alone decide: "
+        reason = f"Too few customers came to say ({few(customers.assessment.findings)}), so probes alone decide: "
         return replace(probed, reason=reason + probed.reason, numbers=found)
     return Verdict("inconclusive", customers.sentence(), found)
 
