@@ -112,10 +112,15 @@ def assess(
     tests = sum((b.limit is not None) + (theirs is not None and b.tolerance is not None) for b in budgets)
     tails = _Tails(FAIL_ERROR / (len(LOOKS) * max(1, tests)), PASS_ERROR / len(LOOKS))
     found = tuple(
-        _look(budget, ours, theirs, known.get(budget.metric.name) or Finding(budget.metric.name), tails)
+        _look(budget, ours, theirs, known.get(budget.metric.name) or _unseen(budget, theirs), tails)
         for budget in budgets
     )
     return Assessment(_state(found), found)
+
+
+def _unseen(budget: Budget, theirs: Reading | None) -> Finding:
+    """Before the first look: what is allowed is known by then."""
+    return Finding(budget.metric.name, limit=budget.limit, tolerance=None if theirs is None else budget.tolerance)
 
 
 def _state(found: Sequence[Finding]) -> Literal["pass", "fail", "wait", "unclear"]:

@@ -114,7 +114,9 @@ def test_where_the_file_says_so_probes_decide_when_too_few_came(tmp_path, site):
     assert end.state == "succeeded", end.reason
     assert "(LCP 60, errors 60, of 100 each)" in end.reason
     assert "probes alone decide" in end.reason
-    assert end.data["numbers"]["customers"]["state"] == "wait", "customers said neither yes nor no"
+    told = end.data["numbers"]["customers"]
+    assert told["state"] == "wait", "customers said neither yes nor no"
+    assert [(f["limit"], f["tolerance"]) for f in told["findings"]] == [(4000, 1.1), (0.01, 2)], "what is allowed"
     site.answer = lambda request: (503, {"X-Release": request.headers["X-Burger-Release"]}, "no")
     end, _ = roll(tmp_path, site, Field(**{NEW: (1000, 60, 0)}), asked(too_few="probes"), key="b")
     assert end.state == "failed"
