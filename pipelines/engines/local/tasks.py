@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
+
+from django.db import DatabaseError, InterfaceError, connections
+
+from pipelines.outages import is_outage
 
 from . import intake
 from .claim import Stay, Taken, next_attempt
 from .identity import me
 from .worker import carry_out
+
+log = logging.getLogger(__name__)
 
 STAY = 1.0  # seconds at one run, after which what waits elsewhere may be older
 PAUSES = (0.01, 0.16)  # seconds: the first and the longest in which those who are at a run get on with it
@@ -24,6 +31,13 @@ def work() -> None:
         except Taken:
             time.sleep(pause)
             pause = min(longest, pause * 2)
+        except (DatabaseError, InterfaceError) as error:
+            if not is_outage(error):
+                raise
+            # What is ready stays so; the sweeper wakes somebody up for it.
+            log.warning("Nothing can be taken now: %s", error)
+            connections.close_all()
+            return
 
 
 def _work_on_a_run() -> bool:
