@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: help setup demo up down test cluster cluster-down demo-cluster test-cluster lint check format bench torture docs messages lock clean
+.PHONY: help setup demo up down test cluster cluster-down demo-cluster test-cluster argo-conformance lint check format bench torture docs messages lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,11 @@ demo-cluster: cluster ## `make demo` on them: a canary taken back by its own ver
 test-cluster: .venv/.cluster ## Run the tests against them, or against the cluster that KUBECONFIG names
 	@[ -n "$${KUBECONFIG:-}" ] || $(BIN)/python -m tests.cluster up
 	@$(BIN)/pytest -m cluster
+
+argo-conformance: .venv/.cluster ## Run Argo's own examples on them, with and without the portal, and write docs/argo-conformance.md
+	@$(BIN)/python -m tests.cluster up
+	@BURGER_TORTURE=1 BURGER_CONFORMANCE=tests/engines/argo/conformance.json $(BIN)/pytest tests/cluster/test_argo_conformance.py
+	@$(BIN)/python -m tests.engines.argo.conformance
 
 format: setup ## Let the tools format what they can
 	@$(BIN)/ruff check --fix .

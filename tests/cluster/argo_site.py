@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -47,24 +48,20 @@ def kubectl(facts: Facts, *arguments: str, given: str | None = None, timeout: fl
 def runner_image(facts: Facts) -> str:
     """The image of docker/runner, built and pushed; by its digest."""
     tag = f"{facts.registry.address}/test/burger-runner:{os.getpid()}"
-    docker = [facts.docker, "--config", str(_login(facts)), "--host", facts.docker_host]
-    command = [
-        "build",
-        "--quiet",
-        "--network",
-        "host",
-        "--build-arg",
-        f"BASE={facts.base_image['python']}",
-        "--tag",
-        tag,
-    ]
+    command = docker(facts)
+    build = ["build", "--quiet", "--network", "host", "--build-arg", f"BASE={facts.base_image['python']}", "--tag", tag]
     secret = ["--secret", f"id=ca,src={CERTIFICATES}"] if CERTIFICATES.exists() else []
     file = ["--file", str(CHECKOUT / "docker" / "runner" / "Dockerfile"), str(CHECKOUT)]
-    run([*docker, *command, *secret, *file], timeout=1800, env={"DOCKER_BUILDKIT": "1"})
+    run([*command, *build, *secret, *file], timeout=1800, env={"DOCKER_BUILDKIT": "1"})
     # Whatever kind of stage it is given, the image has what that imports.
-    run([*docker, "run", "--rm", "--entrypoint", "python3", tag, "-c", EVERY_KIND], timeout=120)
-    run([*docker, "push", "--quiet", tag], timeout=600)
-    return run([*docker, "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag]).strip()
+    run([*command, "run", "--rm", "--entrypoint", "python3", tag, "-c", EVERY_KIND], timeout=120)
+    run([*command, "push", "--quiet", tag], timeout=600)
+    return run([*command, "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag]).strip()
+
+
+def docker(facts: Facts) -> list[str]:
+    """The command line of the engine's client, signed in at the registry."""
+    return [facts.docker, "--config", str(_login(facts)), "--host", facts.docker_host]
 
 
 def _login(facts: Facts) -> Path:
@@ -87,8 +84,49 @@ def shipped(facts: Facts, namespace: str) -> list[dict[str, Any]]:
     return items
 
 
+def kubeconfig_of(facts: Facts, namespace: str) -> dict[str, Any]:
+    """As the administrator's, with a token of the portal's shipped account."""
+    known = yaml.safe_load(Path(facts.kubeconfig).read_text())
+    token = kubectl(facts, "create", "token", ACCOUNT, "-n", namespace, "--duration=24h").strip()
+    used = next(one for one in known["contexts"] if one["name"] == known["current-context"])["context"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [one for one in known["clusters"] if one["name"] == used["cluster"]],
+        "users": [{"name": ACCOUNT, "user": {"token": token}}],
+        "contexts": [{"name": ACCOUNT, "context": {"cluster": used["cluster"], "user": ACCOUNT}}],
+        "current-context": ACCOUNT,
+    }
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def served(facts: Facts, folder: Path, tls: Path, namespace: str) -> Iterator[str]:
+    """Serve what is in a folder by https, as pods of the namespace fetch it; gives its address. `tls` is a folder for
+    keys."""
+    assert facts.ca
+    assert facts.host
+    tls.mkdir(exist_ok=True)
+    for name in ("ca.crt", "ca.key"):
+        shutil.copy(Path(facts.ca.certificate).parent / name, tls)
+    pair = pki.issue(tls, "git", "git", hosts=[facts.host])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    server = ThreadingHTTPServer((facts.host, 0), partial(Quiet, directory=str(folder)))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    text = Path(facts.ca.certificate).read_text()
+    metadata = {"name": CA, "namespace": namespace}
+    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": text}}
+    kubectl(facts, "apply", "-f", "-", given=json.dumps(item))
+    try:
+        yield f"https://{facts.host}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class ArgoSite(Installation):
@@ -98,7 +136,7 @@ class ArgoSite(Installation):
         super().__init__(home)
         assert facts.host, "the tests of Argo need an address of this machine that pods reach"
         self.facts, self.namespace = facts, namespace
-        self._server: ThreadingHTTPServer | None = None
+        self._serving: AbstractContextManager[str] | None = None
         self.backstage.close()
         self.url = f"http://{facts.host}:{self.port}"
         self.env |= {
@@ -112,30 +150,10 @@ class ArgoSite(Installation):
         self.backstage = Backstage({**self.env, "BURGER_DATABASE_TIMEOUT": "20"})
         self._prepare(image)
 
-    def _serve_repository(self) -> str:
-        """Serve the repository by https, as pods fetch it; returns its address."""
-        assert self.facts.ca
-        assert self.facts.host
-        folder = self.home.parent / "tls"
-        folder.mkdir()
-        for name in ("ca.crt", "ca.key"):
-            shutil.copy(Path(self.facts.ca.certificate).parent / name, folder)
-        pair = pki.issue(folder, "git", "git", hosts=[self.facts.host])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair.certificate, pair.key)
-        handler = partial(Quiet, directory=str(self.home.parent))
-        self._server = ThreadingHTTPServer((self.facts.host, 0), handler)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        text = Path(self.facts.ca.certificate).read_text()
-        given = {"metadata": {"name": CA, "namespace": self.namespace}, "data": {"ca.crt": text}}
-        item = {"apiVersion": "v1", "kind": "ConfigMap", **given}
-        kubectl(self.facts, "apply", "-f", "-", given=json.dumps(item))
-        return f"https://{self.facts.host}:{self._server.server_port}/{self.repository.name}"
-
     def start(self) -> None:
-        address = self._serve_repository()
-        self.tokens = self.backstage.set_up(repository=address)
+        self._serving = served(self.facts, self.home.parent, self.home.parent / "tls", self.namespace)
+        address = self._serving.__enter__()
+        self.tokens = self.backstage.set_up(repository=f"{address}/{self.repository.name}")
         self.start_again()
 
     def commit(self, files: dict[str, str]) -> str:
@@ -167,7 +185,7 @@ class ArgoSite(Installation):
         kubectl(self.facts, "apply", "-f", "-", given=text)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.home / "engine.kubeconfig").touch(mode=0o600)
-        (self.home / "engine.kubeconfig").write_text(yaml.safe_dump(self._kubeconfig()))
+        (self.home / "engine.kubeconfig").write_text(yaml.safe_dump(kubeconfig_of(self.facts, self.namespace)))
         connections = {
             "clusters": {"main": {"kubeconfig": "engine.kubeconfig"}},
             "argo": {
@@ -181,25 +199,10 @@ class ArgoSite(Installation):
         }
         (self.home / "connections.yaml").write_text(yaml.safe_dump(connections))
 
-    def _kubeconfig(self) -> dict[str, Any]:
-        """As the administrator's, with a token of the portal's shipped account."""
-        known = yaml.safe_load(Path(self.facts.kubeconfig).read_text())
-        token = kubectl(self.facts, "create", "token", ACCOUNT, "-n", self.namespace, "--duration=24h").strip()
-        used = next(one for one in known["contexts"] if one["name"] == known["current-context"])["context"]
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [one for one in known["clusters"] if one["name"] == used["cluster"]],
-            "users": [{"name": ACCOUNT, "user": {"token": token}}],
-            "contexts": [{"name": ACCOUNT, "context": {"cluster": used["cluster"], "user": ACCOUNT}}],
-            "current-context": ACCOUNT,
-        }
-
     def close(self) -> None:
         super().close()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        if self._serving is not None:
+            self._serving.__exit__(None, None, None)
         for kind in ("clusterrolebinding", "clusterrole"):
             name = f"burger-engine-tokens-{self.namespace}"
             kubectl(self.facts, "delete", kind, name, "--ignore-not-found")
@@ -270,7 +273,7 @@ class ArgoSite(Installation):
 
     def server(self) -> str:
         """The API server's address, as pods reach it too."""
-        return str(self._kubeconfig()["clusters"][0]["cluster"]["server"])
+        return str(kubeconfig_of(self.facts, self.namespace)["clusters"][0]["cluster"]["server"])
 
     def waited_for_the_portal(self, workflow: str) -> bool:
         """Whether the log of a pod of this Workflow says that its command's end could not be told."""

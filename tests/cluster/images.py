@@ -45,6 +45,9 @@ def single(layout: Layout, program: str, tag: str, *, folder: str = "") -> Path:
     archive.parent.mkdir(parents=True, exist_ok=True)
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
+        temporary = tarfile.TarInfo("tmp")
+        temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(temporary)
         entry = tarfile.TarInfo(f"{folder}{program}")
         entry.mode, entry.size = 0o755, source.stat().st_size
         with source.open("rb") as handle:

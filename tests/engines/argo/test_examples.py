@@ -1,17 +1,6 @@
-"""Every example that comes with Argo's own controller is drawn, or refused with a reason that names the line.
-
-They are not part of this project: they are taken from the controller's Go module, through the Go module proxy, and kept
-outside of the checkout.
-"""
+"""Every example that comes with Argo's own controller is drawn, or refused with a reason that names the line."""
 
 from __future__ import annotations
-
-import json
-import os
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -19,43 +8,16 @@ from pipelines.engines.argo.importing import Imported, import_files
 from pipelines.engines.argo.ownership import Assigned
 from pipelines.engines.argo.picture import picture
 from pipelines.engines.argo.reading import Source
-
-MODULE = "github.com/argoproj/argo-workflows/v3@v3.7.3"
-CACHE = Path(tempfile.gettempdir()) / f"burger-stack-go-modules-{os.getuid()}"
-# What is no workflow, and says so; all others are drawn.
-OTHER_KINDS = {
-    "configmaps/simple-parameters-configmap.yaml": 2,
-    "testvolume.yaml": 5,
-    "workflow-count-resourcequota.yaml": 2,
-    "workflow-event-binding/event-consumer-workfloweventbinding.yaml": 2,
-    "workflow-event-binding/github-path-filter-workfloweventbinding.yaml": 7,
-}
+from tests.engines.argo import examples
+from tests.engines.argo.examples import OTHER_KINDS
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Argo's examples come as a Go module, and Go is not installed: apt-get install golang-go")
-    env = os.environ | {"GOMODCACHE": str(CACHE), "GOFLAGS": "-mod=mod -modcacherw"}
-    command = [go, "mod", "download", "-json", MODULE]
-    where = tmp_path_factory.mktemp("go")
+def sources() -> list[Source]:
     try:
-        done = subprocess.run(command, cwd=where, env=env, capture_output=True, text=True, timeout=120, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("Argo's examples come as a Go module, and the Go module proxy did not answer within 120 s")
-    answer = json.loads(done.stdout or "{}")
-    if done.returncode or "Dir" not in answer:
-        pytest.skip(
-            f"Argo's examples come as a Go module, which could not be fetched: {answer.get('Error') or done.stderr}"
-        )
-    return Path(answer["Dir"]) / "examples"
-
-
-@pytest.fixture(scope="module")
-def sources(folder: Path) -> list[Source]:
-    paths = sorted(folder.rglob("*.yaml"))
-    return [Source(str(path.relative_to(folder)), path.read_bytes()) for path in paths]
+        return examples.sources()
+    except examples.NotHere as why:
+        pytest.skip(str(why))
 
 
 @pytest.fixture(scope="module")
