@@ -100,3 +100,11 @@ def test_workers_that_have_only_just_started_are_left_alone(tmp_path, monkeypatc
         os.utime(path, (0, 0))
         loop.restart_workers()
         assert workers.wait(30) == -signal.SIGKILL
+
+
+def test_what_a_killed_sweeper_began_is_done_by_the_next(wide, monkeypatch):
+    monkeypatch.setattr(sweep, "is_dead", lambda worker: True)
+    monkeypatch.setattr(sweep, "ended_with_the_others", lambda worker: True)
+    wide.attempt.update(claims=0)  # it was counted, and not yet given up
+    sweep._dead_workers(timezone.now())
+    assert Stage.objects.filter(state="unknown", reason_code="lost").count() == 1

@@ -48,7 +48,8 @@ def _dead_workers(now: datetime) -> None:
     for pk, fence, claims, worker in held.values_list("pk", "fence", "claims", "worker"):
         if is_dead(worker):
             if ended_with_the_others(worker):
-                claims -= 1  # a restart says nothing against the stage
+                # A restart says nothing against the stage. A sweeper that was killed here has counted it already.
+                claims = max(0, claims - 1)
                 Attempt.objects.filter(pk=pk, fence=fence).update(claims=claims)
             _lose(pk, fence, claims, f"worker {worker} is gone")
 
