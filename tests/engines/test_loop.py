@@ -103,8 +103,8 @@ def test_workers_that_have_only_just_started_are_left_alone(tmp_path, monkeypatc
 
 
 def test_what_a_killed_sweeper_began_is_done_by_the_next(wide, monkeypatch):
-    monkeypatch.setattr(sweep, "is_dead", lambda worker: True)
-    monkeypatch.setattr(sweep, "ended_with_the_others", lambda worker: True)
+    monkeypatch.setattr(sweep, "is_dead", lambda _: True)
+    monkeypatch.setattr(sweep, "ended_with_the_others", lambda _: True)
     wide.attempt.update(claims=0)  # it was counted, and not yet given up
     sweep._dead_workers(timezone.now())
     assert Stage.objects.filter(state="unknown", reason_code="lost").count() == 1
