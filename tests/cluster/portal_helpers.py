@@ -34,23 +34,24 @@ stages:
 """
 GREETING = "Greetings from the commit"
 # Run by `manage.py shell` in the web process' container: somebody, a repository that all containers see, a pipeline.
-SETUP = f"""
+SETUP = """
 import json, subprocess
 from django.conf import settings
 from pipelines import manage
 from teams import tokens
 from teams.models import Membership, Team, User
-ada = User.objects.create_user("ada", email="ada@example.com")
-Membership.objects.create(user=ada, team=Team.objects.create(slug="dev", name="Dev", color="#0f766e"), role="lead")
-tree = settings.HOME / "repositories" / "shop"
+ada, _ = User.objects.get_or_create(username="ada", defaults={"email": "ada@example.com"})
+team, _ = Team.objects.get_or_create(slug="dev", defaults={"name": "Dev", "color": "#0f766e"})
+Membership.objects.get_or_create(user=ada, team=team, defaults={"role": "lead"})
+tree = settings.HOME / "repositories" / SLUG
 tree.mkdir(parents=True)
-(tree / "pipeline.yaml").write_text({PIPELINE!r})
-(tree / "hello.txt").write_text({GREETING!r})
+(tree / "pipeline.yaml").write_text(PIPELINE)
+(tree / "hello.txt").write_text(GREETING)
 git = ["git", "-C", str(tree), "-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
 for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Say hello"]):
     subprocess.run([*git, *words], check=True)
-manage.create(user=ada, slug="shop", name="Shop", owner="dev", repository=str(tree))
-print(json.dumps({{"token": tokens.create(user=ada, days=1)[1]}}))
+manage.create(user=ada, slug=SLUG, name=SLUG.title(), owner="dev", repository=str(tree))
+print(json.dumps({"token": tokens.create(user=ada, days=1)[1]}))
 """
 
 
@@ -117,20 +118,21 @@ def images(engine: Engine) -> dict[str, str]:
     }
 
 
-def run_a_pipeline(address: str, shell: Callable[[str], str]) -> dict[str, Any]:
+def run_a_pipeline(
+    address: str, shell: Callable[[str], str], slug: str = "shop", text: str = PIPELINE
+) -> dict[str, Any]:  # fmt: skip
     """Set one up by `shell`, which runs Python in a container of the portal, start it by the API at `address`, and
-    wait for its end; the run as the API tells it."""
-    token = json.loads(shell(SETUP).strip().splitlines()[-1])["token"]
+    wait for its end; the run as the API tells it, with `said`, the log of its stage greet."""
+    code = f"SLUG, PIPELINE, GREETING = {slug!r}, {text!r}, {GREETING!r}\n{SETUP}"
+    token = json.loads(shell(code).strip().splitlines()[-1])["token"]
     with httpx.Client(
         base_url=f"{address}/api", timeout=10, headers={"Authorization": f"Bearer {token}", "Host": "127.0.0.1"}
     ) as client:
         until(lambda: _answers(client), "a healthy portal", 120)
-        started = client.post("/pipelines/shop/runs", json={"ref": "main"})
+        started = client.post(f"/pipelines/{slug}/runs", json={"ref": "main"})
         assert started.status_code in (201, 202), started.text
-        ended = until(lambda: _ended(client), "the end of the run", 180)
-        log = client.get("/runs/shop/1/stages/greet/log").text
-        assert GREETING in log, log
-        return ended
+        ended = until(lambda: _ended(client, slug), "the end of the run", 240)
+        return ended | {"said": client.get(f"/runs/{slug}/1/stages/greet/log").text}
 
 
 def _answers(client: httpx.Client) -> bool:
@@ -141,8 +143,8 @@ def _answers(client: httpx.Client) -> bool:
         return False
 
 
-def _ended(client: httpx.Client) -> dict[str, Any] | None:
+def _ended(client: httpx.Client, slug: str) -> dict[str, Any] | None:
     time.sleep(0.3)
-    answer = client.get("/runs/shop/1")
+    answer = client.get(f"/runs/{slug}/1")
     found = answer.json() if answer.status_code == 200 else {}
     return found if found.get("state") in ("succeeded", "failed", "error", "canceled") else None

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.build_helpers import free_ports
 from tests.cluster.facts import Facts
 from tests.cluster.layout import CHECKOUT
-from tests.cluster.portal_helpers import Engine, images, run_a_pipeline
+from tests.cluster.portal_helpers import GREETING, Engine, images, run_a_pipeline
 from tests.cluster.rollout_helpers import until
 
 pytestmark = pytest.mark.cluster
@@ -67,7 +67,8 @@ def compose(cluster: Facts, program: Callable[[str], Path], tmp_path: Path) -> I
 
 def test_the_portal_comes_up_runs_a_pipeline_and_brings_back_what_dies(compose: Compose) -> None:
     compose("up", "--detach", "--no-build", "--scale", "workers=2", timeout=600)
-    assert run_a_pipeline(f"http://127.0.0.1:{compose.port}", compose.shell)["state"] == "succeeded"
+    found = run_a_pipeline(f"http://127.0.0.1:{compose.port}", compose.shell)
+    assert (found["state"], GREETING in found["said"]) == ("succeeded", True), found
     whole = ["database", "sweeper", "valkey", "web", "workers", "workers"]
     assert compose.running == whole
     before = compose("ps", "--quiet", "sweeper"), compose.started("sweeper")

@@ -1,26 +1,27 @@
-"""The portal by docker/portal/k8s, on a real cluster by the commands of docs/operations.md; and what the account of its
-pods may do there, found out in one of them."""
+"""The portal by docker/portal/installation, on a real cluster as docs/operations.md says; its stages on Argo there; and
+what the account of its pods may do, found out in one of them."""
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.cluster.conftest import pull_secret
+from tests.cluster.argo_site import runner_image
 from tests.cluster.facts import Facts
 from tests.cluster.layout import CHECKOUT
-from tests.cluster.portal_helpers import Engine, images, run_a_pipeline
+from tests.cluster.portal_helpers import GREETING, Engine, images, run_a_pipeline
 from tests.cluster.processes import run
 from tests.cluster.rollout_helpers import until
 
 pytestmark = pytest.mark.cluster
 
-MANIFEST = CHECKOUT / "docker" / "portal" / "k8s" / "portal.yaml"
+INSTALLATION = CHECKOUT / "docker" / "portal" / "installation"
 RBAC = CHECKOUT / "docker" / "k8s" / "rbac"
 PORTAL = ("deployment/burger-sweeper", "deployment/burger-web", "deployment/burger-workers")
 INSIDE = """
@@ -87,8 +88,49 @@ def beside(name: str, image: str, port: int, **env: str) -> dict[str, object]:
     }
 
 
+ON_ARGO = """\
+name: flow
+engine: argo
+stages:
+  - {name: build, kind: noop, owner: dev}
+  - {name: greet, kind: noop, owner: dev, needs: [build]}
+"""
+
+
+def overlay(folder: Path, namespace: str, tags: dict[str, str], runner: str, settings: str) -> None:
+    """What an installation writes down for itself, as docs/operations.md has it."""
+    folder.mkdir()
+    (folder / "portal.env").write_text(settings)
+    known = yaml.safe_load((INSTALLATION / "connections.yaml").read_text())
+    known["argo"] |= {"namespace": namespace, "image": runner}
+    (folder / "connections.yaml").write_text(yaml.safe_dump(known))
+    name, _, digest = tags["portal"].partition("@")
+    # Of these a cluster has one for all, and the demo has one too.
+    rename = {"op": "replace", "path": "/metadata/name", "value": f"tokens-{namespace}"}
+    follow = [
+        {"op": "replace", "path": "/roleRef/name", "value": f"tokens-{namespace}"},
+        {"op": "replace", "path": "/subjects/0/namespace", "value": namespace},
+    ]
+    apart = [
+        {"target": {"kind": kind, "name": "burger-engine-tokens"}, "options": {"allowNameChange": True},
+         "patch": json.dumps(patch)}
+        for kind, patch in (("ClusterRole", [rename]), ("ClusterRoleBinding", [rename, *follow]))
+    ]  # fmt: skip
+    content = {
+        "namespace": namespace,
+        "resources": [os.path.relpath(INSTALLATION, folder)],
+        "images": [{"name": "burger-portal", "newName": name, "digest": digest}],
+        "secretGenerator": [{"name": "burger-portal", "envs": ["portal.env"]}],
+        "configMapGenerator": [
+            {"name": "burger-connections-portal", "behavior": "replace", "files": ["connections.yaml"]}
+        ],
+        "patches": apart,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+
+
 @pytest.fixture
-def portal(cluster: Facts, namespace: str, tmp_path: Path) -> Installation:
+def portal(cluster: Facts, namespace: str, tmp_path: Path) -> Iterator[Installation]:
     (tmp_path / "config").mkdir()
     engine = Engine(cluster, tmp_path / "config")
     tags = {name: engine.push(tag) for name, tag in images(engine).items()}
@@ -98,41 +140,40 @@ def portal(cluster: Facts, namespace: str, tmp_path: Path) -> Installation:
     )
     for items in (database, beside("valkey", tags["valkey"], 6379)):
         made.kubectl("apply", "-f", "-", given=json.dumps(items))
-    settings = tmp_path / "portal.env"
-    settings.write_text(
+    settings = (
         f"BURGER_SECRET_KEY={secrets.token_hex(24)}\n"
         f"BURGER_DATABASE_URL=postgres://burger:{password}@database:5432/burger\n"
         "BURGER_REDIS_URL=redis://valkey:6379/0\n"
     )
-    made.kubectl("create", "secret", "generic", "burger-portal", f"--from-env-file={settings}")
-    manifest = MANIFEST.read_text().replace("image: burger-portal", f"image: {tags['portal']}")
-    made.kubectl("apply", "-f", "-", given=manifest)
-    pulls = json.dumps({"imagePullSecrets": [{"name": pull_secret(cluster)["metadata"]["name"]}]})
-    made.kubectl("patch", "serviceaccount", "burger-portal", "-p", pulls)
-    made.kubectl("rollout", "restart", *PORTAL)
+    overlay(tmp_path / "mine", namespace, tags, runner_image(cluster), settings)
+    made.kubectl("apply", "-k", str(tmp_path / "mine"))
     made.rolled_out()
-    return made
+    yield made
+    for kind in ("clusterrole", "clusterrolebinding"):
+        made.kubectl("delete", kind, f"tokens-{namespace}", "--ignore-not-found")
 
 
-def test_the_portal_runs_a_pipeline_on_a_cluster_and_its_pods_reach_that_cluster(
+def test_the_portal_runs_pipelines_on_a_cluster_and_its_pods_reach_that_cluster(
     portal: Installation, make_namespace: Callable[[], str]
 ) -> None:
-    address = portal.kubectl("get", "service", "burger-portal", "-o", "jsonpath={.spec.clusterIP}")
-    assert run_a_pipeline(f"http://{address}", portal.shell)["state"] == "succeeded"
+    address = "http://" + portal.kubectl("get", "service", "burger-portal", "-o", "jsonpath={.spec.clusterIP}")
+    by_workers = run_a_pipeline(address, portal.shell)
+    assert (by_workers["state"], GREETING in by_workers["said"]) == ("succeeded", True), by_workers
+    by_argo = run_a_pipeline(address, portal.shell, "flow", ON_ARGO)
+    assert by_argo["state"] == "succeeded", by_argo
+    # The portal knows of the end when the last pod reports it, the Workflow a little later.
+    phase = ["get", "workflows.argoproj.io", "-o", "jsonpath={.items[*].status.phase}"]
+    until(lambda: portal.kubectl(*phase) == "Succeeded", "one Workflow that succeeded", 120)
+    pods = json.loads(portal.kubectl("get", "pods", "-l", "burger-stack/owner=dev", "-o", "json"))["items"]
+    assert {pod["spec"]["serviceAccountName"] for pod in pods} == {"burger-dev"}
 
     place = make_namespace()
     role = [portal.facts.kubectl, "--kubeconfig", portal.facts.kubeconfig, "-n", place]
     run([*role, "apply", "-f", str(RBAC / "role.yaml")])
-    automount = json.dumps({"automountServiceAccountToken": True})
-    portal.kubectl("patch", "serviceaccount", "burger-portal", "-p", automount)
-    portal.kubectl(
-        "rollout", "restart", "deployment/burger-web", "deployment/burger-workers", "deployment/burger-sweeper"
-    )
-    portal.rolled_out()
     lacking = until(lambda: portal.inside(place), "an answer")
     assert (lacking["ok"], "lacks rights" in str(lacking["problems"])) == (False, True)
-    binding = ["--role=burger-stack", f"--serviceaccount={portal.namespace}:burger-portal"]
-    run([*role, "create", "rolebinding", "burger-portal", *binding])
+    binding = ["--role=burger-stack", f"--serviceaccount={portal.namespace}:burger-engine"]
+    run([*role, "create", "rolebinding", "burger-engine", *binding])
     found = portal.inside(place)
     assert (found["ok"], found["problems"], found["elsewhere"]) == (True, [], 403)
     proof = yaml.safe_load(run([*role, "get", "configmap", "proof", "-o", "yaml"]))
