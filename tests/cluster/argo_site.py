@@ -86,17 +86,8 @@ def shipped(facts: Facts, namespace: str) -> list[dict[str, Any]]:
 
 def kubeconfig_of(facts: Facts, namespace: str) -> dict[str, Any]:
     """As the administrator's, with a token of the portal's shipped account."""
-    known = yaml.safe_load(Path(facts.kubeconfig).read_text())
     token = kubectl(facts, "create", "token", ACCOUNT, "-n", namespace, "--duration=24h").strip()
-    used = next(one for one in known["contexts"] if one["name"] == known["current-context"])["context"]
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [one for one in known["clusters"] if one["name"] == used["cluster"]],
-        "users": [{"name": ACCOUNT, "user": {"token": token}}],
-        "contexts": [{"name": ACCOUNT, "context": {"cluster": used["cluster"], "user": ACCOUNT}}],
-        "current-context": ACCOUNT,
-    }
+    return facts.kubeconfig_of(ACCOUNT, token)
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.cluster.layout import home_of
 from tests.cluster.processes import recorded
 
@@ -78,6 +80,19 @@ class Facts:
     ca: Authority | None = None
     storage_class: str | None = None
     argo: Argo | None = None
+
+    def kubeconfig_of(self, account: str, token: str) -> dict[str, Any]:
+        """As the administrator's, with a token of this account instead of the administrator's certificate."""
+        known = yaml.safe_load(Path(self.kubeconfig).read_text())
+        used = next(one for one in known["contexts"] if one["name"] == known["current-context"])["context"]
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [one for one in known["clusters"] if one["name"] == used["cluster"]],
+            "users": [{"name": account, "user": {"token": token}}],
+            "contexts": [{"name": account, "context": {"cluster": used["cluster"], "user": account}}],
+            "current-context": account,
+        }
 
 
 def read(path: Path) -> Facts:

@@ -110,17 +110,8 @@ class _Cluster:
 
     def account_kubeconfig(self) -> dict[str, Any]:
         """As the administrator's, with a token of the shipped account instead of the administrator's certificate."""
-        known = yaml.safe_load(Path(self._facts.kubeconfig).read_text())
         token = self._kubectl("create", "token", ACCOUNT, "-n", ACCOUNT, "--duration=720h").strip()
-        used = next(one for one in known["contexts"] if one["name"] == known["current-context"])["context"]
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [one for one in known["clusters"] if one["name"] == used["cluster"]],
-            "users": [{"name": ACCOUNT, "user": {"token": token}}],
-            "contexts": [{"name": ACCOUNT, "context": {"cluster": used["cluster"], "user": ACCOUNT}}],
-            "current-context": ACCOUNT,
-        }
+        return self._facts.kubeconfig_of(ACCOUNT, token)
 
     def _kubectl(self, *arguments: str, given: str | None = None) -> str:
         return run([self._facts.kubectl, "--kubeconfig", self._facts.kubeconfig, *arguments], given=given)

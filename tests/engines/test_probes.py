@@ -116,20 +116,13 @@ def test_each_release_is_viewed_with_a_browser_and_without(db, shop):
     assert (told["browser"], told["problem"], told["views"]) == (CHROMIUM, "", 2)
 
 
-def test_without_a_browser_it_is_plain_http_and_said(db, shop, settings):
-    settings.CHROMIUM = "/nowhere/chromium"
+@pytest.mark.parametrize(("chromium", "said"), [("/nowhere/chromium", "no Chromium"), ("/bin/false", "ended at once")])
+def test_without_a_browser_that_starts_it_is_plain_http_and_said(db, shop, settings, chromium, said):
+    settings.CHROMIUM = chromium
     Beat.objects.create(name="probe", at=datetime.now(UTC))
     probes.look()
     assert shop.asked == {"shop-1 plain": 1, "shop-2 plain": 1}
-    assert "no Chromium" in selectors.probing()["problem"]
-
-
-def test_a_browser_that_does_not_start_is_no_reason_to_stop(db, shop, settings):
-    settings.CHROMIUM = "/bin/false"
-    Beat.objects.create(name="probe", at=datetime.now(UTC))
-    probes.look()
-    assert shop.asked == {"shop-1 plain": 1, "shop-2 plain": 1}
-    assert "ended at once" in selectors.probing()["problem"]
+    assert said in selectors.probing()["problem"]
 
 
 @with_a_browser
