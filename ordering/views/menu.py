@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
@@ -19,7 +18,7 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from ordering import cart as carts
-from ordering import conf, filters, food, pricing, selectors
+from ordering import conf, filters, food, forgery, pricing, selectors
 from ordering.cart import Cart
 from ordering.drawn import Drawn
 from ordering.filters import Filter
@@ -66,7 +65,7 @@ def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResp
     told = agent.page(request) if agent else {}
     page = _pages.get((get_language(), wanted), lambda: _draw(wanted, told), max_age=conf.menu_max_age())
     filling = {
-        "token": Piece(get_token(request), level=1),
+        "token": Piece(forgery.token(request), level=1),
         "agent": Piece(escape(told.get("token", "")), level=1),
         "recent": _recent(basket),
         "cart": _cart(basket, problem),
