@@ -66,6 +66,7 @@ class Decided:
     team: str = ""
     reason: str = ""
     digest: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,7 @@ class Approval(models.Model):
     plan_digest = models.CharField(max_length=71)
     resumes = models.PositiveIntegerField(default=0)
     reason = models.TextField(blank=True)
+    values = models.JSONField(default=dict, help_text="What the gate asked for, by name.")
     at = models.DateTimeField(auto_now_add=True)
     voided = models.TextField(blank=True, help_text="Why it does not count any more.")
 

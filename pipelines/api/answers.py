@@ -14,6 +14,7 @@ from pipelines import places
 from pipelines.inbox import Question
 from pipelines.models import Approval, Attempt, Delivery, Environment, Event, Pipeline, Release, Run, Stage
 from pipelines.runs.questions import asked_digest, asked_teams, is_paused
+from pipelines.runs.values import asked_values
 from pipelines.sentences import Now, what_happens_now
 from teams.models import AuditEntry, User
 from teams.policy import Actor
@@ -138,6 +139,7 @@ def _gate(row: Stage, have: Mapping[str, int]) -> Json | None:
         "teams": teams,
         "self_approval": bool(gate and gate.get("self_approval")),
         "reason_required": bool(gate and gate.get("reason_required")),
+        "values": [one.as_dict() for one in asked_values(row)],
         "expires_at": time(row.due_at) if is_asking(row) else None,
     }
 
@@ -173,6 +175,7 @@ def approval(row: Approval) -> Json:
         "verdict": row.verdict,
         "digest": row.plan_digest,
         "reason": row.reason,
+        "values": row.values,
         "at": time(row.at),
         "voided": row.voided,
     }

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from pipelines.engines.addresses import RefusedInputError, check_address, check_commit, check_ref
 from pipelines.engines.registry_cleaning import DAYS, KEEP
 from pipelines.performance import dashboard
+from pipelines.runs.values import LONGEST
 from pipelines.states import RunState
 from teams.models import Team, slug_validator
 
@@ -80,13 +81,20 @@ class NeededReason(Body):
     reason = _reason(required=True)
 
 
-class Approve(Body):
+class Decision(Body):
     digest = serializers.CharField(max_length=71, help_text="Of the plan that was read.")
-    reason = _reason(required=False)
     team = serializers.CharField(max_length=39, default="", allow_blank=True, help_text="To speak for, if in several.")
 
 
-class Reject(Approve):
+class Approve(Decision):
+    reason = _reason(required=False)
+    values = serializers.DictField(
+        child=serializers.CharField(allow_blank=True, max_length=LONGEST, trim_whitespace=False), default=dict,
+        help_text="What the gate asks for, by name.",
+    )  # fmt: skip
+
+
+class Reject(Decision):
     reason = _reason(required=True)
 
 

@@ -44,10 +44,18 @@ class GateTeam(Shape):
     approved = s.IntegerField()
 
 
+class GateValue(Shape):
+    name = s.CharField()
+    default = s.CharField(allow_null=True, help_text="What holds if an approval says nothing; null: it has to.")
+    choices = s.ListField(child=s.CharField(), help_text="All that it may be; empty: anything.")
+    description = s.CharField()
+
+
 class Gate(Shape):
     teams = GateTeam(many=True)
     self_approval = s.BooleanField()
     reason_required = s.BooleanField()
+    values = GateValue(many=True, help_text="What an approval has to say, of a suspended Workflow.")
     expires_at = _time()
 
 
@@ -98,6 +106,7 @@ class Approval(Shape):
     verdict = s.CharField()
     digest = s.CharField()
     reason = s.CharField()
+    values = s.DictField(child=s.CharField())
     at = _time()
     voided = s.CharField()
 

@@ -94,6 +94,7 @@ def wrote(changes: Changes, user: User, action: str, stage: Stage | None, reason
             reason=reason,
             team=data.get("team", ""),
             digest=data.get("digest", ""),
+            values=data.get("values", {}),
         ),
         stage=stage.pk if stage else None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import IntegrityError, transaction
 
 from teams.models import User
@@ -14,11 +16,14 @@ from .actions import judge_stage, resume, stage_locked, stop_begun, wrote
 from .advance import advance_locked
 from .errors import Conflict
 from .questions import asked_digest, asked_teams, is_paused, only_watched
+from .values import answered
 
 
-def approve(*, stage: int, user: User, digest: str, reason: str = "", team: str = "") -> Stage:
-    """Approve exactly the plan (or the question of a pause) whose digest is named. The last approval that a gate
-    needs starts the stage. Raises NotAllowed, Conflict."""
+def approve(
+    *, stage: int, user: User, digest: str, reason: str = "", team: str = "", values: Mapping[str, str] | None = None
+) -> Stage:
+    """Approve exactly the plan (or the question of a pause) whose digest is named, with the values that the gate asks
+    for, by name. The last approval that a gate needs starts the stage. Raises NotAllowed, Conflict."""
     judge_stage(user, Action.APPROVE, stage)
     with transaction.atomic():
         row, changes = stage_locked(stage)
@@ -27,9 +32,10 @@ def approve(*, stage: int, user: User, digest: str, reason: str = "", team: str 
         gate = row.definition.get("gate") or {}
         if gate.get("reason_required") and not reason.strip():
             raise Conflict("This gate asks for a reason. Say why you approve.")
+        said = answered(row, values or {})
         team = _team_for(row, user, team)
-        _vote(row, user, team, Approval.Verdict.APPROVE, digest, reason)
-        wrote(changes, user, "approve", row, reason, team=team, digest=digest)
+        _vote(row, user, team, Approval.Verdict.APPROVE, digest, reason, said)
+        wrote(changes, user, "approve", row, reason, team=team, digest=digest, **({"values": said} if said else {}))
         if is_paused(row):
             resume(row, changes)
         advance_locked(changes.run, changes)
@@ -95,12 +101,14 @@ def _team_for(stage: Stage, user: User, named: str) -> str:
     return next((team for team in mine if have.get(team, 0) < asked[team]), mine[0])
 
 
-def _vote(stage: Stage, user: User, team: str, verdict: str, digest: str, reason: str) -> None:
+def _vote(
+    stage: Stage, user: User, team: str, verdict: str, digest: str, reason: str, values: Mapping[str, str] | None = None
+) -> None:
     try:
         with transaction.atomic():
             Approval.objects.create(
                 stage=stage, user=user, team=team, verdict=verdict, plan_digest=digest,
-                reason=reason, resumes=stage.resumes,
+                reason=reason, resumes=stage.resumes, values=dict(values or {}),
             )  # fmt: skip
     except IntegrityError:
         raise Conflict("You have decided about this plan already; a person counts once.") from None

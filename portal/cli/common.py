@@ -45,6 +45,17 @@ def stage_of(name: str) -> str:
     return stage_path(f"{pipeline}/{number}", stage)
 
 
+def named(given: list[str], what: str) -> dict[str, str]:
+    """NAME=VALUE, several times. Raises CommandError."""
+    found = {}
+    for item in given:
+        name, sign, value = item.partition("=")
+        if not sign or not name:
+            raise CommandError(f"{item!r} is no {what}; expected NAME=VALUE.")
+        found[name] = value
+    return found
+
+
 def console() -> Console:
     from rich.console import Console
 

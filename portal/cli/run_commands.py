@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, NeededReason, OptionalReason, RunName, config, console, run_path, show, status_of
+from .common import AsJson, NeededReason, OptionalReason, RunName, config, console, named, run_path, show, status_of
 from .errors import FAILED, CommandError
 
 START_TIME = 30.0  # seconds that a worker may take to fetch a commit
@@ -48,18 +48,8 @@ def run(
 ) -> None:
     """Start a run."""
     client = config(context).client()
-    body = {"ref": ref, "commit": commit, "parameters": _parameters(parameter or [])}
+    body = {"ref": ref, "commit": commit, "parameters": named(parameter or [], "parameter")}
     _started(context, client, client.post(f"pipelines/{pipeline}/runs", body), follow=follow)
-
-
-def _parameters(given: list[str]) -> dict[str, str]:
-    found = {}
-    for item in given:
-        name, sign, value = item.partition("=")
-        if not sign or not name:
-            raise CommandError(f"{item!r} is no parameter; expected NAME=VALUE.")
-        found[name] = value
-    return found
 
 
 def _started(context: typer.Context, client: Any, delivery: dict[str, Any], *, follow: bool) -> None:

@@ -156,7 +156,11 @@ def plan_view(stage: Json) -> RenderableType:
         parts.append(Text(printable(f"It paused: {stage['question']['reason']}")))
     plan = stage["plan"] or {}
     if plan:
-        parts.append(Text(printable(f"It would {plan['summary']}, from commit {plan['commit'][:12]}.")))
+        source = f", from commit {plan['commit'][:12]}" if plan["commit"] else ""
+        parts.append(Text(printable(f"It would {plan['summary']}{source}.")))
+    for one in (stage["gate"] or {}).get("values") or ():
+        what = one["description"] or " or ".join(one["choices"]) or "anything"
+        parts.append(Text(printable(f"  asks for {one['name']}: {what}")))
     for name, digest in (plan.get("artifacts") or {}).items():
         parts.append(Text(f"  {name}  {digest}", style="dim"))
     parts += _changes(plan.get("changes") or ())

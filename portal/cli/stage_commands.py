@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, NeededReason, OptionalReason, StageName, config, console, show, stage_of
+from .common import AsJson, NeededReason, OptionalReason, StageName, config, console, named, show, stage_of
 from .errors import CommandError
 
 PAUSE = 0.5  # seconds between two looks at a log
@@ -17,6 +17,9 @@ SHORTEST = len("sha256:") + 8  # a digest may be cut off as people do it with co
 
 Digest = Annotated[str, typer.Option(help="Of the plan that you have read; its beginning is enough.")]
 Team = Annotated[str, typer.Option(help="The team to speak for, if you are in several that are asked.")]
+Values = Annotated[
+    list[str] | None, typer.Option("--value", metavar="NAME=VALUE", help="What the gate asks for; of each, one.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -74,10 +77,11 @@ def log(
 
 def approve(
     context: typer.Context, stage: StageName, digest: Digest = "", reason: OptionalReason = "", team: Team = "",
-    yes: Yes = False,
+    value: Values = None, yes: Yes = False,
 ) -> None:  # fmt: skip
     """Show a stage's plan, ask, and approve exactly that plan."""
-    _decide(context, stage, "approve", digest, {"reason": reason, "team": team}, yes=yes)
+    body = {"reason": reason, "team": team, "values": named(value or [], "value")}
+    _decide(context, stage, "approve", digest, body, yes=yes)
 
 
 def reject(
@@ -88,7 +92,7 @@ def reject(
     _decide(context, stage, "reject", digest, {"reason": reason, "team": team}, yes=yes)
 
 
-def _decide(context: typer.Context, name: str, verb: str, digest: str, body: dict[str, str], *, yes: bool) -> None:
+def _decide(context: typer.Context, name: str, verb: str, digest: str, body: dict[str, Any], *, yes: bool) -> None:
     """The digest that is sent is the one that was shown, or that was named: never one that nobody has read."""
     from .show import plan_view
 
@@ -103,8 +107,23 @@ def _decide(context: typer.Context, name: str, verb: str, digest: str, body: dic
         if not sys.stdin.isatty():
             raise CommandError(f"Nobody can be asked here: say --yes, or name the plan by --digest {shown['digest']}.")
         what = "let it go on" if shown["paused"] else shown["summary"] or "let it go on"
+        if verb == "approve":
+            body["values"] = {**_asked(shown, body["values"]), **body["values"]}
         typer.confirm(f"Approve and {what}?" if verb == "approve" else "Reject it?", abort=True)
     _tell(client.post(f"{path}/{verb}", {"digest": digest or shown["digest"], **body}))
+
+
+def _asked(shown: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
+    """What the gate asks for and nobody has said, asked of whoever sits there."""
+    from .show import printable
+
+    found = {}
+    for one in (shown["gate"] or {}).get("values") or ():
+        if one["name"] not in given:
+            about = f" ({one['description']})" if one["description"] else ""
+            choices = f" [{' or '.join(one['choices'])}]" if one["choices"] else ""
+            found[one["name"]] = typer.prompt(printable(f"{one['name']}{about}{choices}"), default=one["default"])
+    return found
 
 
 def _tell(stage: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
 from pipelines.runs.actions import requested_by, stage_subject
 from pipelines.runs.questions import is_paused, why_not_skipped
+from pipelines.runs.values import Asked, asked_values
 from pipelines.selectors import AGAIN
 from pipelines.states import MIRRORED, RUN_ENDED, Reason, State
 from teams.models import User
@@ -57,6 +58,7 @@ class Decision:
     may_reject: bool
     reason_required: bool
     teams: tuple[str, ...]
+    values: tuple[Asked, ...]
 
 
 def decision(question: Question, user: User, actor: Actor) -> Decision:
@@ -72,6 +74,7 @@ def decision(question: Question, user: User, actor: Actor) -> Decision:
         may_reject=bool(reject) and user.pk not in question.answered,
         reason_required=bool((stage.definition.get("gate") or {}).get("reason_required")),
         teams=mine if len(mine) > 1 else (),
+        values=asked_values(stage),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -19,6 +20,8 @@ from . import panel
 from .base import TeamRequest, find_run, find_stage, number_of, run_address, teammate
 from .plans import differences
 from .plans import whole as whole_plan
+
+VALUE = "value-"  # what the names of fields begin with that hold what a gate asks for
 
 
 def _stage(pipeline: str, number: int, name: str) -> Stage:
@@ -128,17 +131,18 @@ def _refused(request: TeamRequest, stage: Stage, refusal: Exception) -> HttpResp
     return show(request, fresh.run, fresh.name, problem=str(refusal), status=status)
 
 
-def _decided(stage: Stage, request: TeamRequest, how: Callable[..., Stage], said: str) -> str:
+def _decided(stage: Stage, request: TeamRequest, how: Callable[..., Stage], said: str, **more: Any) -> str:
     form = forms.DecisionForm(request.POST)
     if not form.is_valid():
         raise runs.Conflict("Something in the form could not be read: a reason may have 2,000 characters.")
     told = form.cleaned_data
-    how(stage=stage.pk, user=request.user, digest=told["digest"], reason=told["reason"], team=told["team"])
+    how(stage=stage.pk, user=request.user, digest=told["digest"], reason=told["reason"], team=told["team"], **more)
     return said
 
 
 def _approve(stage: Stage, request: TeamRequest) -> str:
-    return _decided(stage, request, runs.approve, f"You approved “{_title(stage)}”.")
+    values = {key.removeprefix(VALUE): str(value) for key, value in request.POST.items() if key.startswith(VALUE)}
+    return _decided(stage, request, runs.approve, f"You approved “{_title(stage)}”.", values=values)
 
 
 def _reject(stage: Stage, request: TeamRequest) -> str:

@@ -12,7 +12,7 @@ from tests.portal.test_plan_words import WORKLOAD, change, everywhere
 
 def shown(changes: list[dict[str, str]]) -> str:
     stage = {
-        "run": "shop/6", "name": "ship", "paused": False, "warning": "", "digest": "sha256:" + "c" * 64,
+        "run": "shop/6", "name": "ship", "paused": False, "warning": "", "gate": None, "digest": "sha256:" + "c" * 64,
         "plan": {"summary": "roll out 1 service", "commit": "d" * 40, "artifacts": {}, "changes": changes},
     }  # fmt: skip
     text = io.StringIO()

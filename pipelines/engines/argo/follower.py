@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from pipelines.states import ENDED, RunState, State
 
 from . import foreign
 from .phases import NodesElsewhereError, Seen, nodes_of
-from .standings import NODES, Known, Standings, standings
+from .standings import NODES, Known, Standings, is_asked, standings
 from .weave import ANSWERS
 
 log = logging.getLogger(__name__)
@@ -241,8 +241,8 @@ class Follower:
                 if nodes.get(key, {}).get("type") == "Suspend" and nodes[key].get("phase") == "Running"
             ]
             if waiting and self._is_due(f"node {waiting}"):
-                ended = _rejected(stage) if stage.state == State.REJECTED else _approved(stage, row)
-                self._end_nodes(row, workflow, nodes, dict.fromkeys(waiting, ended))
+                ended = _rejected(stage) if stage.state == State.REJECTED else _approved(stage)
+                self._end_nodes(row, workflow, nodes, {key: ended(nodes[key]) for key in waiting})
 
     def _end_nodes(
         self,
@@ -275,12 +275,13 @@ def _now() -> str:
     return timezone.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _rejected(stage: Stage) -> dict[str, Any]:
-    return {"phase": "Failed", "message": stage.reason[:1000] or "rejected", "finishedAt": _now()}
+def _rejected(stage: Stage) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    return lambda _: {"phase": "Failed", "message": stage.reason[:1000] or "rejected", "finishedAt": _now()}
 
 
-def _approved(stage: Stage, row: AdoptedWorkflow) -> dict[str, Any]:
-    """Who, when, why and which plan: as outputs of the node where it is a gate of ours, which has room for them."""
+def _approved(stage: Stage) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """How a node ends: with who, when, why and which plan as its outputs where it is a gate of ours, which has room for
+    them; else with the values that it asked for."""
     with transaction.atomic():
         votes = list(
             Approval.objects.select_related("user").filter(
@@ -290,11 +291,27 @@ def _approved(stage: Stage, row: AdoptedWorkflow) -> dict[str, Any]:
     by = ", ".join(f"{vote.user.username} for {vote.team}" for vote in votes)
     at = max((vote.at for vote in votes), default=timezone.now()).isoformat()
     why = "; ".join(vote.reason for vote in votes if vote.reason)
-    found: dict[str, Any] = {"phase": "Succeeded", "message": f"approved by {by}"[:1000], "finishedAt": _now()}
+    ended = {"phase": "Succeeded", "message": f"approved by {by}"[:1000], "finishedAt": _now()}
     if stage.definition["with_"].get("asks_before"):
-        values = dict(zip(ANSWERS, (by, at, why, stage.plan_digest), strict=True))
-        found["outputs"] = {"parameters": [{"name": name, "value": value} for name, value in values.items()]}
-    return found
+        said = dict(zip(ANSWERS, (by, at, why, stage.plan_digest), strict=True))
+        outputs = {"parameters": [{"name": name, "value": value} for name, value in said.items()]}
+        return lambda _: {**ended, "outputs": outputs}
+    values = {name: value for vote in votes for name, value in vote.values.items()}
+    return lambda node: {**ended, **_with_values(node, values)}
+
+
+def _with_values(node: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """The outputs of a node with what somebody supplied; {} where it asked for nothing."""
+    known = (node.get("outputs") or {}).get("parameters") or ()
+    if not any(is_asked(one) and one["name"] in values for one in known):
+        return {}
+    return {"outputs": {"parameters": [_with_value(one, values) for one in known]}}
+
+
+def _with_value(output: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    if not is_asked(output) or output["name"] not in values:
+        return dict(output)
+    return {key: item for key, item in output.items() if key != "valueFrom"} | {"value": values[output["name"]]}
 
 
 def open_places() -> set[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pipelines.executors.base import Change, Plan
 from pipelines.runs.mirrored import Ending, Observed
+from pipelines.runs.values import DETAIL, Asked
 from pipelines.states import Reason, RunState, State
 
 from .phases import Seen, nodes_of, seen, standing
@@ -119,12 +120,14 @@ def _plan(
 ) -> Plan:
     """What is approved: that exactly these nodes go on, with what the task behind them is given."""
     name, metadata = str(workflow["metadata"]["name"]), workflow["metadata"]
-    what = stage.title.removeprefix("before ") if stage.node.rpartition("/")[2].startswith(PREFIX) else stage.title
+    woven = stage.node.rpartition("/")[2].startswith(PREFIX)
+    what = stage.title.removeprefix("before ") if woven else stage.title
+    asks = () if woven else _asks(raw[one.id] for one in suspended)
     given = {
         f"{one['name']}": str(one.get("value", ""))
         for node in suspended
         for one in (raw[node.id].get("inputs") or {}).get("parameters") or ()
-        if one.get("name") != ASKS
+        if one.get("name") not in {ASKS, *(value.name for value in asks)}
     }
     return Plan(
         summary=f"let {what} go on in {name}" if what == stage.title else f"run {what} of {name}",
@@ -137,8 +140,32 @@ def _plan(
             "workflow": f"{metadata.get('namespace', '')}/{name}",
             "uid": str(metadata.get("uid", "")),
             NODES: sorted(one.id for one in suspended),
+            **({DETAIL: [one.as_dict() for one in asks]} if asks else {}),
         },
     )
+
+
+def _asks(nodes: Iterable[Mapping[str, Any]]) -> list[Asked]:
+    """The outputs that these nodes wait for. An input of the same name says what they may be, as Argo has it."""
+    found: dict[str, Asked] = {}
+    for node in nodes:
+        inputs = {one.get("name"): one for one in (node.get("inputs") or {}).get("parameters") or ()}
+        for one in (node.get("outputs") or {}).get("parameters") or ():
+            if is_asked(one):
+                name = str(one["name"])
+                found.setdefault(name, _asked(name, one["valueFrom"], inputs.get(name) or {}))
+    return list(found.values())
+
+
+def is_asked(output: Mapping[str, Any]) -> bool:
+    """Whether an output of a suspended node is one that somebody has to supply, and nobody has."""
+    return "supplied" in (output.get("valueFrom") or {}) and "value" not in output
+
+
+def _asked(name: str, source: Mapping[str, Any], given: Mapping[str, Any]) -> Asked:
+    default = next((one for one in (source.get("default"), given.get("value"), given.get("default")) if one), None)
+    choices = tuple(str(one) for one in given.get("enum") or ())
+    return Asked(name, None if default is None else str(default), choices, str(given.get("description") or ""))
 
 
 def _who_resumed(workflow: Mapping[str, Any]) -> str:

@@ -12,13 +12,17 @@ import pytest
 
 from pipelines import runs
 from pipelines.engines.argo.adopt import Adopted, adopt
+from pipelines.engines.argo.follower import _approved
 from pipelines.engines.argo.reading import Source
 from pipelines.engines.argo.standings import Known, standings
-from pipelines.models import AdoptedWorkflow, Pipeline, Run, Stage
+from pipelines.models import AdoptedWorkflow, Approval, Pipeline, Run, Stage
 from pipelines.runs import mirrored
 from pipelines.runs.push import Push
+from pipelines.runs.values import Asked, asked_values
 from pipelines.states import RunState, State
-from teams.models import User
+from portal.cli.app import run as burger
+from teams import tokens
+from teams.models import AuditEntry, User
 
 from .helpers import workflow
 
@@ -73,6 +77,11 @@ WAITS = node(GATE, "Suspend", "Running", inputs={"parameters": [{"name": "what",
 @pytest.fixture
 def ann(cast: Any) -> User:
     return cast.ann
+
+
+@pytest.fixture
+def dora(cast: Any) -> User:
+    return cast.dora
 
 
 @pytest.fixture
@@ -223,3 +232,85 @@ def test_a_suspend_of_its_own_that_ends_by_itself_asks_nobody():
     seen = standings(live(found, group, pause), known).observed["pause"]
     assert (seen.state, seen.code, seen.plan) == (State.WAITING, "engine", None)
     assert "by itself" in seen.reason
+
+
+ASKS = """
+- name: main
+  steps: [[{name: approval, template: approval}], [{name: ship, template: leaf}]]
+- name: approval
+  suspend: {}
+  inputs: {parameters: [{name: approve, default: "NO", enum: ["YES", "NO"]}]}
+  outputs: {parameters: [{name: approve, valueFrom: {supplied: {}}}, {name: message, valueFrom: {supplied: {}}}]}
+"""
+ASKED = node(
+    "demo-1[0].approval", "Suspend", "Running", templateName="approval",
+    inputs={"parameters": [{"name": "approve", "value": "NO", "enum": ["YES", "NO"], "description": "Go?"}]},
+    outputs={"parameters": [
+        {"name": "approve", "valueFrom": {"supplied": {}}}, {"name": "message", "valueFrom": {"supplied": {}}},
+        {"name": "known", "value": "1"},
+    ]},
+)  # fmt: skip
+
+
+def test_a_suspend_that_asks_for_values_is_let_go_on_with_them(pipeline, ann, dora):
+    found = adopted(ASKS, "default: dev\n")
+    run = begun(found, pipeline, ann)
+    stage = told(run, live(found, node("demo-1[0]", "StepGroup", "Running"), ASKED))["approval"]
+    assert [one.name for one in asked_values(stage)] == ["approve", "message"]
+    assert asked_values(stage)[0] == Asked("approve", "NO", ("YES", "NO"), "Go?")
+
+    def approve(**values: str) -> Stage:
+        return runs.approve(stage=stage.pk, user=dora, digest=stage.plan_digest, values=values)
+
+    with pytest.raises(runs.Conflict, match="asks for a value, message"):
+        approve(approve="YES")
+    with pytest.raises(runs.Conflict, match="has to be YES or NO, found 'MAYBE'"):
+        approve(approve="MAYBE", message="hello")
+    with pytest.raises(runs.Conflict, match="does not ask for masage; it asks for approve, message"):
+        approve(masage="hello")
+    with pytest.raises(runs.Conflict, match="4,001 characters; a value may have 4,000"):
+        approve(message="x" * 4_001)
+    approve(message="hello")
+    vote = Approval.objects.get(stage=stage)
+    assert vote.values == {"approve": "NO", "message": "hello"}
+    (decided,) = run.events.filter(kind="decision")
+    assert decided.data["values"] == vote.values
+    assert AuditEntry.objects.filter(action="approve").get().data["values"] == vote.values
+    ended = _approved(Stage.objects.get(pk=stage.pk))(ASKED)
+    assert ended["outputs"]["parameters"] == [
+        {"name": "approve", "value": "NO"}, {"name": "message", "value": "hello"}, {"name": "known", "value": "1"},
+    ]  # fmt: skip
+
+
+def test_values_are_asked_for_on_the_page_and_in_the_api(client, pipeline, ann, dora):
+    found = adopted(ASKS, "default: dev\n")
+    run = begun(found, pipeline, ann)
+    stage = told(run, live(found, node("demo-1[0]", "StepGroup", "Running"), ASKED))["approval"]
+    client.force_login(dora)
+    where = f"runs/{pipeline.slug}/{run.number}/stages/approval"
+    asked = client.get(f"/api/{where}").json()["gate"]["values"]
+    assert asked[0] == {"name": "approve", "default": "NO", "choices": ["YES", "NO"], "description": "Go?"}
+    page = client.get(f"/runs/{pipeline.slug}/{run.number}?stage=approval").content.decode()
+    assert '<select name="value-approve">' in page
+    assert 'name="value-message"' in page
+    body = {"digest": stage.plan_digest, "value-approve": "YES", "value-message": "ship it", "reason": ""}
+    address = f"/runs/{pipeline.slug}/{run.number}/stages/approval/do/approve"
+    assert client.post(address, body).status_code == 302
+    (vote,) = client.get(f"/api/{where}").json()["approvals"]
+    assert vote["values"] == {"approve": "YES", "message": "ship it"}
+    assert "ship it" in client.get(f"/runs/{pipeline.slug}/{run.number}?stage=approval&tab=decisions").content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_values_are_given_on_the_command_line(live_server, pipeline, ann, dora, capsys):
+    found = adopted(ASKS, "default: dev\n")
+    run = begun(found, pipeline, ann)
+    stage = told(run, live(found, node("demo-1[0]", "StepGroup", "Running"), ASKED))["approval"]
+    _, token = tokens.create(user=dora, days=1)
+    name, known = f"{pipeline.slug}/{run.number}/approval", ("--url", live_server.url, "--token", token)
+    assert burger(["approve", name, "--yes", *known]) == 4
+    said = capsys.readouterr()
+    assert "asks for approve: Go?" in said.out
+    assert "This gate asks for a value, message" in said.err
+    assert burger(["approve", name, "--yes", "--value", "approve=YES", "--value", "message=a=b", *known]) == 0
+    assert Approval.objects.get(stage=stage).values == {"approve": "YES", "message": "a=b"}
