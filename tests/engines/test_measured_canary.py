@@ -4,24 +4,14 @@ would have, a collector that takes what they report, and a rollout that reads it
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipelines.engines import measurements
-from pipelines.executors.base import Artifact, Measured, Outcome, Unattended, Workplace
+from pipelines.executors.base import Outcome, Unattended
 from pipelines.executors.rollout.executor import RolloutExecutor
-from pipelines.executors.rollout.local.control import configure
-from pipelines.executors.store import Store
-from pipelines.executors.verify import customers
-from pipelines.performance import tokens
-from pipelines.performance.collect import Collector
-from tests.executors.rollout_helpers import SERVER, Installation, Load, installation
+from tests.engines.measured_site import Site
+from tests.executors.rollout_helpers import SERVER, Load
 
 pytestmark = pytest.mark.django_db
 
@@ -58,72 +48,20 @@ STEPS = [
 ]  # fmt: skip
 
 
-@dataclass
-class Site(Installation):
-    """An installation whose releases measure themselves, and whose rollouts read what they measured."""
-
-    collector: Collector | None = None
-
-    @property
-    def workplace(self) -> Workplace:
-        return Workplace(self.home, environment_ports={"staging": self.port}, measured=self._measured)
-
-    def _measured(self, environment: str) -> Measured:
-        def now(read: Callable[[], Any]) -> Any:
-            assert self.collector is not None
-            self.collector.flush()
-            return read()
-
-        return measurements.of(environment, now)
-
-    def slug(self, version: str) -> Artifact:
-        tree = self.home.parent / f"tree-{version}"
-        agent = tree / "ordering" / "measure"
-        agent.mkdir(parents=True, exist_ok=True)
-        (tree / "ordering" / "__init__.py").touch()
-        for name in ("__init__.py", "tally.py", "sending.py"):
-            shutil.copy(ROOT / "ordering" / "measure" / name, agent / name)
-        (tree / "serve.py").write_text(SERVER.replace("def end(*_):", f"{AGENT}\ndef end(*_):"))
-        (tree / "version").write_text(version)
-        digest, size = Store(self.home).pack(tree)
-        return Artifact("web", "slug", digest, size)
+def measuring(tree: Path, version: str) -> None:
+    agent = tree / "ordering" / "measure"
+    agent.mkdir(parents=True)
+    (tree / "ordering" / "__init__.py").touch()
+    for name in ("__init__.py", "tally.py", "sending.py"):
+        shutil.copy(ROOT / "ordering" / "measure" / name, agent / name)
+    (tree / "serve.py").write_text(SERVER.replace("def end(*_):", f"{AGENT}\ndef end(*_):"))
+    (tree / "version").write_text(version)
 
 
 @pytest.fixture
-def collector(db: None, monkeypatch: pytest.MonkeyPatch) -> Collector:
-    """One that writes when it is told to, in the test's own transaction."""
-    monkeypatch.setattr(Collector, "_wake", lambda _: None)
-    return Collector(lambda: b"")
-
-
-@pytest.fixture
-def site(tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(customers, "LOOK_EVERY", 0.5)
-
-    class Door(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken = collector.report(self.headers["Authorization"].removeprefix("Bearer "), body)
-            self.send_response(204 if taken else 503)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        with installation(tmp_path) as made:
-            key = tokens.key(made.home)
-            monkeypatch.setattr(collector, "_secret", lambda: key)
-            address = f"http://127.0.0.1:{server.server_address[1]}"
-            configure(made.home, {"staging": made.port}, None, {"collector": address})
-            yield Site(made.home, made.port, collector=collector)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def site(site: Site) -> Site:
+    site.fill = measuring
+    return site
 
 
 def rolled(site: Site, version: str, **env: str) -> Outcome:

@@ -3,24 +3,23 @@ met in real browsers that report to it, and taken back or let go on by what they
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.customers import PAINTED, Customers
+
 from . import FULL
 from .installation import ROOT, RUN_ENDED, Installation, eventually, installed
 
-playwright = pytest.importorskip("playwright.async_api")
+pytest.importorskip("playwright.async_api")
 pytestmark = pytest.mark.browser
 
 FIRST_LOOK = 100
-AT_ONCE = 8
-SLOWER = 1.5  # seconds
+SLOWER = 0.8  # seconds
 PAGE = "/cart/"
 PIPELINE = f"""\
 name: demo
@@ -119,53 +118,9 @@ def page_of(site: Installation, run: int, stage: str) -> str:
     return answer.text
 
 
-PAINTED = """() => new Promise((done) => {
-  new PerformanceObserver(done).observe({ type: "largest-contentful-paint", buffered: true });
-})"""
-
-
-class Customers(threading.Thread):
-    """People who come, look at their cart, and go, until the block ends. `seen` is how many did, `problem` why they
-    stopped."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.url, self.seen, self.problem = url, 0, ""
-        self._ended = threading.Event()
-
-    def __enter__(self) -> Customers:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
-
-    def run(self) -> None:
-        try:
-            asyncio.run(self._all())
-        except Exception as error:
-            self.problem = repr(error)
-
-    async def _all(self) -> None:
-        async with playwright.async_playwright() as tools:
-            browser = await tools.chromium.launch(
-                executable_path="/usr/bin/chromium",
-                args=["--no-sandbox", "--disable-blink-features=AutomationControlled"],
-            )
-            await asyncio.gather(*(self._one(browser) for _ in range(AT_ONCE)))
-            await browser.close()
-
-    async def _one(self, browser: Any) -> None:
-        context = await browser.new_context(viewport={"width": 390, "height": 844})
-        page = await context.new_page()
-        while not self._ended.is_set():
-            # Somebody else: the router is free to send them elsewhere.
-            await context.clear_cookies()
-            await page.goto(self.url, wait_until="commit")
-            await page.evaluate(PAINTED)
-            await page.goto("about:blank")
-            self.seen += 1
+async def look(page: Any, url: str) -> None:
+    await page.goto(url, wait_until="commit")
+    await page.evaluate(PAINTED)
 
 
 def decided(site: Installation, run: int, customers: Customers) -> str:
@@ -207,7 +162,7 @@ def test_customers_browsers_decide_what_becomes_of_a_release(site: Installation)
     slow = pushed(site, "slow", SLOWER)
     eventually(lambda: "TTFB 0 of 100" in told(site, slow).get("text", ""), 120, lambda: str(told(site, slow)))
     assert site.state(slow) == "running"
-    with Customers(url) as customers:
+    with Customers(lambda page, _number: look(page, url)) as customers:
         assert decided(site, slow, customers) == "failed", site.story(slow)
         _is_taken_back(site, slow, stable)
         assert serving(url) == {stable}
