@@ -4,15 +4,19 @@ with the number of stored orders."""
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from ordering import pickup
+from ordering import language, pickup, selectors
 from ordering.models import Order, OrderLine, ShopState, Station, Status
 from ordering.orders import stations_of
+from ordering.pricing import Dish
 
 # A board is for the eye: more cards in one column than this help nobody.
 MAX_CARDS = 60
@@ -26,7 +30,8 @@ SOON_AFTER = dt.timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class TicketLine:
-    """`details` are the choices, of a station only its own parts of a combo; `made` is about the same."""
+    """Names are in the language in which the kitchen reads the board, whatever the customer spoke. `details` are the
+    choices, of a station only its own parts of a combo; `made` is about the same."""
 
     quantity: int
     name: str
@@ -74,7 +79,8 @@ class Board:
 
 
 def board(station: str = "", *, now: dt.datetime | None = None) -> Board:
-    """The board of a station, or of the whole kitchen; oldest first. Seven queries at most."""
+    """The board of a station, or of the whole kitchen; oldest first. Seven queries at most in the shop's own
+    language, six more in another."""
     now, state = now or timezone.now(), pickup.state()
     begin = now + dt.timedelta(minutes=state.lead_minutes)
     received = Order.objects.filter(Q(pickup_at=None) | Q(pickup_at__lte=begin), status=Status.RECEIVED)
@@ -84,9 +90,11 @@ def board(station: str = "", *, now: dt.datetime | None = None) -> Board:
         Status.READY: Order.objects.filter(status=Status.READY),
     }
     found = {status: list(orders.order_by("placed_at")[: MAX_CARDS + 1]) for status, orders in waiting.items()}
-    prefetch_related_objects([order for orders in found.values() for order in orders], "lines")
+    everything = [order for orders in found.values() for order in orders]
+    prefetch_related_objects(everything, "lines")
+    dishes = dishes_of(line for order in everything for line in order.lines.all())
     tickets = {
-        status: [_ticket(order, station, state, now) for order in orders[:MAX_CARDS]]
+        status: [_ticket(order, station, state, now, dishes) for order in orders[:MAX_CARDS]]
         for status, orders in found.items()
     }
     more = {
@@ -108,6 +116,19 @@ def recently_done(*, now: dt.datetime | None = None) -> list[Order]:
     since = (now or timezone.now()) - DONE_FOR
     done = Order.objects.filter(status__in=[Status.COLLECTED, Status.CANCELED], status_since__gte=since)
     return list(done.order_by("-status_since")[:MAX_DONE])
+
+
+def dishes_of(lines: Iterable[OrderLine]) -> Mapping[str, Dish]:
+    """What the lines are of, in the reader's language; nothing where that is the shop's own, as lines are."""
+    if (get_language() or "").partition("-")[0] == language.own():
+        return {}
+    return selectors.dishes({line.slug for line in lines})
+
+
+def name_of(line: OrderLine, dishes: Mapping[str, Dish]) -> str:
+    """The line's name for the kitchen: the menu's, unless the dish is called otherwise since it was ordered."""
+    dish = dishes.get(line.slug)
+    return dish.name if dish and dish.own == line.name else line.name
 
 
 def age_of(order: Order, *, lead_minutes: int = 0, now: dt.datetime | None = None) -> tuple[int, str]:
@@ -143,13 +164,13 @@ def _of_station(tickets: dict[Status, list[Ticket]], more: dict[Status, int]) ->
     ]
 
 
-def _ticket(order: Order, station: str, state: ShopState, now: dt.datetime) -> Ticket:
+def _ticket(order: Order, station: str, state: ShopState, now: dt.datetime, dishes: Mapping[str, Dish]) -> Ticket:
     lines = list(order.lines.all())
     minutes, urgency = age_of(order, lead_minutes=state.lead_minutes, now=now)
     labels = dict(Station.choices)
     waits_for = {one: labels.get(one, one) for line in lines for one in _missing(line)}
     mine = [line for line in lines if not station or station in stations_of(line)]
-    shown = [_shown(line, station) for line in mine]
+    shown = [_shown(line, station, dishes) for line in mine]
     made_here = bool(station) and bool(shown) and all(line.made for line in shown)
     return Ticket(order, shown, minutes, urgency, [str(label) for label in waits_for.values()], made_here)
 
@@ -158,11 +179,18 @@ def _missing(line: OrderLine) -> list[str]:
     return [] if line.made_at else [station for station in stations_of(line) if station not in line.made]
 
 
-def _shown(line: OrderLine, station: str) -> TicketLine:
+def _shown(line: OrderLine, station: str, dishes: Mapping[str, Dish]) -> TicketLine:
+    dish = dishes.get(line.slug)
     details = [
-        choice["name"]
+        _choice(choice, dish)
         for choice in line.choices
         if not station or not choice.get("part") or (choice.get("station") or line.station) == station
     ]
     made = line.made_at is not None or (bool(station) and station in line.made)
-    return TicketLine(line.quantity, line.name, details, made)
+    return TicketLine(line.quantity, name_of(line, dishes), details, made)
+
+
+def _choice(sold: Mapping[str, Any], dish: Dish | None) -> str:
+    known = dish.known.get((sold["group"], sold["choice"])) if dish else None
+    name = str(sold["name"])
+    return known[1].name if known and known[1].own == name else name

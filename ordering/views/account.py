@@ -19,10 +19,11 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from ordering import conf, guessing, selectors
 from ordering.access import client_address, customer_of
+from ordering.methods import post_only
 from ordering.render import render_shop
 
 # A page of history.
@@ -90,7 +91,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     return _page(request, "sign_in", form, problem)
 
 
-@require_POST
+@post_only
 @own_accounts
 def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)

@@ -8,11 +8,12 @@ from dataclasses import replace
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from ordering import cart as carts
 from ordering import pricing, selectors
 from ordering.cart import Cart
+from ordering.methods import post_only
 from ordering.pricing import Dish, Line, parse_key
 from ordering.render import render_shop
 from ordering.views.menu import menu_page
@@ -27,7 +28,7 @@ def cart(request: HttpRequest) -> HttpResponse:
     return render_shop(request, "ordering/cart.html", {**cart_context(basket), "problem": lost})
 
 
-@require_POST
+@post_only
 def change_cart(request: HttpRequest) -> HttpResponse:
     """Put one more into the cart (`add`: slug, with its preselected choices), or say how many (`set`: key:quantity).
     `from` is the page to return to."""

@@ -8,11 +8,12 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import conditional_page, require_http_methods, require_POST, require_safe
+from django.views.decorators.http import conditional_page, require_http_methods, require_safe
 
 from ordering import board as boards
 from ordering import orders, pickup
 from ordering.access import actor_of, kitchen_only
+from ordering.methods import post_only
 from ordering.models import Order, Station
 from ordering.render import render_shop
 from ordering.wishes import clean_text
@@ -35,32 +36,32 @@ def board_fragment(request: HttpRequest) -> HttpResponse:
     return render_shop(request, "ordering/_board.html", _board(request))
 
 
-@require_POST
+@post_only
 @kitchen_only
 def advance(request: HttpRequest, pk: int) -> HttpResponse:
     return _act(request, pk, orders.advance)
 
 
-@require_POST
+@post_only
 @kitchen_only
 def undo(request: HttpRequest, pk: int) -> HttpResponse:
     return _act(request, pk, orders.undo)
 
 
-@require_POST
+@post_only
 @kitchen_only
 def make(request: HttpRequest, pk: int) -> HttpResponse:
     """The posted station has made its part."""
     return _act(request, pk, _at_station(request, orders.make))
 
 
-@require_POST
+@post_only
 @kitchen_only
 def unmake(request: HttpRequest, pk: int) -> HttpResponse:
     return _act(request, pk, _at_station(request, orders.unmake))
 
 
-@require_POST
+@post_only
 @kitchen_only
 def pause(request: HttpRequest) -> HttpResponse:
     """Take no orders for the posted minutes; 0 takes them again."""
@@ -83,7 +84,10 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
             return HttpResponseRedirect(reverse("ordering:kitchen"))
         except orders.NotPossibleError as error:
             problem = str(error)
-    context = {"order": order, "lines": order.lines.all(), "problem": problem}
+    lines = list(order.lines.all())
+    dishes = boards.dishes_of(lines)
+    named = [(boards.name_of(line, dishes), line) for line in lines]
+    context = {"order": order, "lines": named, "problem": problem}
     return render_shop(request, "ordering/kitchen_cancel.html", context, status=409 if problem else 200)
 
 

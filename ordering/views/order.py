@@ -8,10 +8,11 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import condition, require_POST, require_safe
+from django.views.decorators.http import condition, require_safe
 
 from ordering import cart as carts
 from ordering import conf, estimate, orders, outbox, reorder, selectors
+from ordering.methods import post_only
 from ordering.models import Order, Status
 from ordering.render import render_shop
 from ordering.wishes import clean_text
@@ -51,7 +52,7 @@ def order_status(request: HttpRequest, token: str) -> HttpResponse:
     return render_shop(request, "ordering/_order_status.html", order_context(found))
 
 
-@require_POST
+@post_only
 def cancel_order(request: HttpRequest, token: str) -> HttpResponse:
     """The customer takes the order back, as long as the kitchen has not begun."""
     found = selectors.order_by_token(token)
@@ -73,7 +74,7 @@ def cancel_order(request: HttpRequest, token: str) -> HttpResponse:
     return HttpResponseRedirect(found.get_absolute_url())
 
 
-@require_POST
+@post_only
 def order_again(request: HttpRequest, token: str) -> HttpResponse:
     """Put what this order held into the cart, as far as it can be had today, and show the cart."""
     found = selectors.order_by_token(token)

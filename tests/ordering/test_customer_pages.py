@@ -172,6 +172,15 @@ def test_forms_need_their_token(menu):
     assert strict.post(reverse("ordering:checkout"), {"name": "Ada"}).status_code == 403
 
 
+@pytest.mark.parametrize("name", ["change-cart", "sign-out", "kitchen-pause"])
+def test_an_address_that_only_takes_forms_says_so_to_whoever_opens_it(client, menu, name):
+    response = client.get(reverse(f"ordering:{name}"), headers={"Accept-Language": "de"})
+    assert (response.status_code, response["Allow"]) == (405, "POST")
+    page = response.content.decode()
+    assert "Hier gibt es nichts zu sehen" in page
+    assert f'href="{reverse("ordering:menu")}"' in page
+
+
 def test_markup_in_names_stays_text(client, place):
     order = place(name="<script>alert(1)</script>", note="<b>x</b>")
     page = client.get(order.get_absolute_url()).content.decode()

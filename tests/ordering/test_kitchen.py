@@ -6,10 +6,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from ordering import access, board, orders
-from ordering.models import Order
+from ordering.models import MenuItem, Order
 
 pytestmark = pytest.mark.django_db
 
@@ -263,3 +263,28 @@ def test_the_kitchen_pauses_and_goes_on(client, kitchen, menu):
 
 def test_only_the_kitchen_pauses(client, closed, menu):
     assert client.post(reverse("ordering:kitchen-pause"), {"minutes": "30"}).status_code == 403
+
+
+def test_the_board_speaks_the_kitchens_language_whatever_the_customer_spoke(client, place, kitchen, menu):
+    with translation.override("de"):
+        order = place({"sweet-potato-fries": 1, "smash-meal": 1})
+    assert order.lines.first().shown == "Süßkartoffelpommes"
+    for language, shown, choice, hidden in (
+        ("en", "Sweet Potato Fries", "Fries", "Süßkartoffelpommes"),
+        ("de", "Süßkartoffelpommes", "Pommes", "Sweet Potato Fries"),
+    ):
+        for address in (reverse(BOARD), reverse("ordering:kitchen-cancel", args=[order.pk])):
+            page = client.get(address, headers={"Accept-Language": language}).content.decode()
+            assert shown in page, address
+            assert hidden not in page, address
+        assert (
+            f"<small>{choice}</small>"
+            in client.get(reverse(BOARD), headers={"Accept-Language": language}).content.decode()
+        )
+
+
+def test_what_is_called_otherwise_since_it_was_ordered_keeps_the_name_it_was_sold_under(client, place, kitchen, menu):
+    place({"fries": 1})
+    MenuItem.objects.filter(slug="fries").update(name="Chips", translations={"de": {"name": "Chips"}})
+    page = client.get(reverse(BOARD), headers={"Accept-Language": "de"}).content.decode()
+    assert "</strong> Fries" in page

@@ -2,12 +2,13 @@
 
 import datetime as dt
 import uuid
+from dataclasses import replace
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from ordering import orders, upkeep
+from ordering import orders, outbox, upkeep
 from ordering.models import MenuItem, Order, OutboxMail, Payment, SandboxEntry
 from ordering.payments import ProviderTimeoutError, provider_named, sandbox, settling
 from ordering.terms import Terms
@@ -236,3 +237,18 @@ def test_a_mail_that_cannot_be_sent_stays_owed(menu, monkeypatch, mailoutbox):
     assert owed.failure
     assert outbox.deliver(now=owed.due_at) == 1
     assert len(mailoutbox) == 1
+
+
+@pytest.mark.parametrize("terms", [Terms(), Terms(tip=100), Terms(payment="online", source="approve")])
+@pytest.mark.parametrize("link", ["", "https://burgers.example"])
+def test_the_parts_of_a_mail_stand_one_blank_line_apart(settings, terms, link):
+    settings.SHOP_PUBLIC_URL, settings.SHOP_TAX_RATE = link, 1900
+    order, _ = orders.place(key=str(uuid.uuid4()), wish=WISH, terms=replace(terms, email="ada@example.com"))
+    orders.cancel(order=order, expect="received", actor="chef", reason="The grill is cold.")
+    mails = [outbox.message_of(mail).body for mail in OutboxMail.objects.all()]
+    assert len(mails) == 2
+    for body in mails:
+        assert "\n\n\n" not in body
+        assert body.endswith("\n\nBurger Stack\n")
+        assert "tax: €1.34\n\n" in body
+    assert "was canceled.\n\nThe grill is cold.\n\n2 x" in mails[1]
