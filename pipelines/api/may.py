@@ -10,8 +10,8 @@ from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
 from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
-from pipelines.runs.questions import is_paused, trimmed, why_not_skipped
-from pipelines.states import ENDED, RUN_ENDED, Reason, State
+from pipelines.runs.questions import is_paused, trimmed, why_not_retried, why_not_skipped
+from pipelines.states import RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
 
@@ -24,8 +24,9 @@ def _said(obstacle: str, verdict: Verdict) -> dict[str, Any]:
     return {"allowed": allowed, "reason": (obstacle if verdict and obstacle else verdict.reason)}
 
 
-def stage_may(stage: Stage, user: User, actor: Actor, owners: Mapping[str, str]) -> May:
-    """`owners` maps the pipeline's environments to the teams that own them."""
+def stage_may(stage: Stage, user: User, actor: Actor, owners: Mapping[str, str], went_on: str = "") -> May:
+    """`owners` maps the pipeline's environments to the teams that own them; `went_on` is what
+    `runs.questions.went_on_from` says of a stage that may have succeeded."""
     subject = stage_subject(stage, user)
     asks, steers = _not_asking(stage), _not_steerable(stage)
     steer = can(actor, Action.STEER, subject)
@@ -34,7 +35,7 @@ def stage_may(stage: Stage, user: User, actor: Actor, owners: Mapping[str, str])
     return {
         "approve": _said(asks, can(actor, Action.APPROVE, subject)),
         "reject": _said(asks, can(actor, Action.REJECT, subject)),
-        "retry": _said(_not_retryable(stage), can(actor, Action.RETRY, subject)),
+        "retry": _said(why_not_retried(stage, went_on), can(actor, Action.RETRY, subject)),
         "skip": _said(why_not_skipped(stage), can(actor, Action.SKIP, subject)),
         **{command: _said(steers, steer) for command in COMMANDS},
         "override-freeze": _said(
@@ -47,21 +48,11 @@ def is_asking(stage: Stage) -> bool:
     return stage.state == State.WAITING and stage.reason_code == Reason.APPROVAL
 
 
-def _is_lost(stage: Stage) -> bool:
-    return stage.state == State.UNKNOWN and stage.reason_code == "person"
-
-
 def _not_asking(stage: Stage) -> str:
     if not is_asking(stage):
         return f"It is {stage.state}; it does not wait for an approval."
     stopping = stage.run.stopping == "terminate" or (stage.run.stopping and not stage.on_exit)
     return "The run is being stopped." if stopping else ""
-
-
-def _not_retryable(stage: Stage) -> str:
-    if stage.state in ENDED:
-        return trimmed(stage.run)
-    return "" if _is_lost(stage) else f"It is {stage.state}; it has not ended."
 
 
 def _not_steerable(stage: Stage) -> str:

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from pipelines import runs, selectors
 from pipelines.models import Environment, Run, Stage
 from pipelines.overtaken import taken_back
+from pipelines.runs.questions import went_on_from
 from pipelines.sentences import Now
 
 from . import answers, bodies, find, shapes
@@ -54,13 +55,13 @@ def _answers(row: Run, stages: Sequence[Stage], request: Request) -> dict[int, d
     planned = Stage.objects.filter(pk__in=[stage.pk for stage in stages]).exclude(plan=None)
     summaries = dict(planned.values_list("pk", "plan__summary"))
     owners = environment_owners(row)
-    warnings = taken_back(stages)
+    warnings, went_on = taken_back(stages), went_on_from(row, stages)
     return {
         stage.pk: answers.stage(
             stage,
             summary=summaries.get(stage.pk),
             have=have.get(stage.pk, {}),
-            may=stage_may(stage, user, actor, owners),
+            may=stage_may(stage, user, actor, owners, went_on.get(stage.pk, "")),
             warning=warnings.get(stage.pk, ""),
         )
         for stage in stages

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from pipelines import runs, selectors
 from pipelines.models import Run, Stage
 from pipelines.overtaken import taken_back
+from pipelines.runs.questions import went_on_from
 from pipelines.states import ENDED
 
 from . import answers, bodies, find, shapes
@@ -26,7 +27,8 @@ def stage_detail(run: Run, name: str, request: Request) -> dict[str, Any]:
     user, actor = find.person(request)
     row = find.stage(run, name)
     have = selectors.have_approved([row]).get(row.pk, {})
-    may = stage_may(row, user, actor, environment_owners(run))
+    went_on = went_on_from(run, [row]).get(row.pk, "")
+    may = stage_may(row, user, actor, environment_owners(run), went_on)
     warning = taken_back([row]).get(row.pk, "")
     summary = answers.stage(row, summary=(row.plan or {}).get("summary"), have=have, may=may, warning=warning)
     return answers.stage_detail(row, summary, selectors.attempts_of(row), selectors.approvals_of(row))

@@ -14,13 +14,22 @@ from teams.policy import Action, Subject, can
 from .. import events
 from ..definition.model import StageDef
 from ..models import Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
-from ..snapshots import graph_of
 from ..states import ENDED, MIRRORED, RUN_ENDED, Reason, State
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
-from .questions import asked_teams, is_paused, only_watched, ordered_elsewhere, trimmed, why_not_skipped
+from .questions import (
+    asked_teams,
+    is_lost,
+    is_paused,
+    only_watched,
+    ordered_elsewhere,
+    trimmed,
+    went_on_from,
+    why_not_retried,
+    why_not_skipped,
+)
 from .record import void_approvals
 from .start import start_built
 
@@ -128,43 +137,14 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
     judge_stage(user, Action.RETRY, stage)
     with transaction.atomic():
         row, changes = stage_locked(stage)
-        lost = row.state == State.UNKNOWN and row.reason_code == "person"
-        if why := _why_not_again(row):
+        if why := why_not_retried(row, went_on_from(row.run, [row]).get(row.pk, "")):
             raise Conflict(why)
-        if row.state not in ENDED and not lost:
-            raise Conflict(f"Stage {row.name} is {row.state}; only a stage that has ended can be retried.")
-        if lost:
+        if is_lost(row):
             _give_up(row, changes)
         _reopen(changes, [row])
         wrote(changes, user, "retry", row, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
-
-
-def _why_not_again(stage: Stage) -> str:
-    """Why a stage that has ended must not be done again in this run, "" if it may be."""
-    if elsewhere := ordered_elsewhere(stage.run):
-        return elsewhere
-    if stage.run.stopping == "terminate":
-        return "This run was terminated. Run its commit again as a new run."
-    if stage.state == State.SUCCEEDED and (begun := _begun_behind(stage)):
-        return (
-            f"Stage {stage.name} has succeeded, and {begun} went on from what it made. Run the commit again as a new "
-            "run, so that all of it is done anew."
-        )
-    return ""
-
-
-def _begun_behind(stage: Stage) -> str:
-    """The name of a stage that needs this one, directly or through others, and has begun; "" if none has."""
-    graph, _ = graph_of(stage.run)
-    behind = {stage.position}
-    for position, node in enumerate(graph.nodes):
-        if any(need in behind for need in node.needs):
-            behind.add(position)
-    rows = Stage.objects.filter(run=stage.run, position__in=behind - {stage.position})
-    begun = rows.exclude(state__in=(State.PENDING, State.OMITTED))
-    return begun.values_list("name", flat=True).first() or ""
 
 
 def _give_up(stage: Stage, changes: Changes) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Run, Stage
+from ..snapshots import graph_of
 from ..states import ENDED, MIRRORED, State
 
 
@@ -61,6 +62,46 @@ def only_watched(run: Run) -> str:
     return f"This run only shows what somebody submitted with other tools; {how}."
 
 
+def went_on_from(run: Run, stages: Sequence[Stage]) -> dict[int, str]:
+    """The stages of this run that have succeeded and behind which, directly or through others, one has begun: its
+    name by their keys."""
+    done = [stage for stage in stages if stage.state == State.SUCCEEDED]
+    if not done:
+        return {}
+    graph, _ = graph_of(run)
+    idle = (State.PENDING, State.OMITTED)
+    begun = dict(Stage.objects.filter(run=run).exclude(state__in=idle).values_list("position", "name"))
+    nearest: dict[int, int] = {}
+    for position in range(len(graph.nodes) - 1, -1, -1):
+        first = position if position in begun else nearest.get(position)
+        if first is not None:
+            for need in graph.nodes[position].needs:
+                nearest[need] = first
+    return {stage.pk: begun[nearest[stage.position]] for stage in done if stage.position in nearest}
+
+
+def is_lost(stage: Stage) -> bool:
+    """Nobody but a person can find out what became of it."""
+    return stage.state == State.UNKNOWN and stage.reason_code == "person"
+
+
+def why_not_retried(stage: Stage, went_on: str) -> str:
+    """Why this stage cannot be done again in its run as it stands, as a sentence; "" if it can be, by whoever may.
+    `went_on` is what `went_on_from` says of it."""
+    if elsewhere := ordered_elsewhere(stage.run):
+        return elsewhere
+    if stage.run.stopping == "terminate":
+        return "This run was terminated. Run its commit again as a new run."
+    if went_on:
+        return (
+            f"Stage {stage.name} has succeeded, and {went_on} went on from what it made. Run the commit again as a "
+            "new run, so that all of it is done anew."
+        )
+    if stage.state not in ENDED and not is_lost(stage):
+        return f"It is {stage.state}; only a stage that has ended can be retried."
+    return trimmed(stage.run)
+
+
 def why_not_skipped(stage: Stage) -> str:
     """Why this stage cannot be skipped as it stands, as a sentence; "" if it can be, by whoever may."""
     if elsewhere := ordered_elsewhere(stage.run):
@@ -73,8 +114,7 @@ def why_not_skipped(stage: Stage) -> str:
         return trimmed(stage.run)
     if stage.state in ENDED and not went_wrong:
         return f"It has ended already: it is {stage.state}."
-    looked_at = stage.state == State.UNKNOWN and stage.reason_code == "person"
-    if stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not looked_at:
+    if stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not is_lost(stage):
         return f"It is {stage.state}; cancel the run or wait until it has ended."
     # Going on as if it had been approved is not the owner's to decide where the gate asks others.
     if others := sorted(set(asked_teams(stage)) - {stage.owner}):

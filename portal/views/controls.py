@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
 from pipelines.runs.actions import requested_by, stage_subject
-from pipelines.runs.questions import is_paused, why_not_skipped
+from pipelines.runs.questions import is_lost, is_paused, why_not_retried, why_not_skipped
 from pipelines.runs.values import Asked, asked_values
 from pipelines.selectors import AGAIN
 from pipelines.states import MIRRORED, RUN_ENDED, Reason, State
@@ -98,10 +98,11 @@ def approve_label(stage: Stage) -> str:
 def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
     """Everything but approve and reject, which stand beneath the plan."""
     controls, subject = Controls(), stage_subject(stage, user)
-    lost = stage.state == State.UNKNOWN and stage.reason_code == "person"
+    lost = is_lost(stage)
     if stage.kind == "rollout" and (is_paused(stage) or (stage.state == State.RUNNING and stage.reason_code != "plan")):
         _steer(controls, can(actor, Action.STEER, subject))
-    if ((stage.state in AGAIN and not stage.run.trimmed_at) or lost) and stage.run.engine != MIRRORED:
+    # What has succeeded, or was skipped, has no button: few want it again, and the API has it for them.
+    if (stage.state in AGAIN or lost) and not why_not_retried(stage, ""):
         hint = "It was looked at, and may be done once more." if lost else ""
         controls.add(
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")

@@ -15,6 +15,9 @@ from pipelines.states import State
 from . import panel
 from .base import TeamRequest, number_of, teammate
 
+ROWS = 50  # of what waits for somebody, what blocks most stands first
+NAMED = 10  # of what somebody waits for, by team
+
 
 @teammate
 @require_safe
@@ -55,8 +58,12 @@ def _lists(request: TeamRequest) -> dict[str, Any]:
     mine = inbox.for_user(questions, request.user, request.actor)
     keys = {question.stage.pk for question in mine}
     others = [question for question in questions if question.stage.pk not in keys]
+    with_all = "all" in request.GET
     return {
         "mine": mine,
+        "listed": mine if with_all else mine[:ROWS],
         "others": inbox.waits_on_others(others, request.user, request.actor),
+        "named": None if with_all else NAMED,
+        "with_all": "?all" if with_all else "",
         "lost": State.UNKNOWN,
     }

@@ -103,6 +103,17 @@ def test_of_what_failed_everybody_may_retry_their_own(pipeline, working, scripts
     assert states(run) == {"build": "failed", "ship": "succeeded"}
 
 
+def test_what_may_be_retried_is_what_a_retry_takes(gated, working, speak, cast):
+    """Told on the run's page of stages and on the stage's own; `build` has succeeded and `ship` asks after it."""
+    client = speak(cast.ann)
+    told = {one["name"]: one["may"]["retry"] for one in client.get(RUN).json()["stages"]}
+    assert "ship went on from what it made" in told["build"]["reason"]
+    assert client.get(f"{RUN}/stages/build").json()["may"]["retry"] == told["build"]
+    answer = client.post(f"{RUN}/stages/build/retry", {}, format="json")
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == told["build"]["reason"]
+
+
 def test_cancel_terminate_and_rerun(gated, working, speak, cast):
     client = speak(cast.pete)
     assert client.post(f"{RUN}/terminate", {}, format="json").status_code == 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -144,6 +146,22 @@ def test_the_inbox_puts_first_what_blocks_most(sign_in, pipeline, cast, working)
     working()
     page = sign_in("olga").get("/").text
     assert page.index("Blocker") < page.index("Little")
+
+
+def test_a_long_inbox_lists_what_blocks_most_and_all_when_asked(sign_in, pipeline, cast, working):
+    gates = "\n".join(f"  - {{name: g{i}, kind: gate, owner: ops, gate: {{teams: {{ops: 1}}}}}}" for i in range(60))
+    begin(pipeline, f"stages:\n{gates}\n", requested_by=cast.ann)
+    working()
+    listed = reverse("portal:inbox-list")
+    for name, few in (("olga", 50), ("ann", 10)):
+        client = sign_in(name)
+        rows = client.get(listed).text
+        assert len(set(re.findall(r"[?]stage=\w+", rows))) == few
+        assert "Show all 60" in rows
+        rows = client.get(f"{listed}?all").text
+        assert len(set(re.findall(r"[?]stage=\w+", rows))) == 60
+        assert "Show all" not in rows
+        assert f'"{listed}?all"' in client.get("/?all").text
 
 
 def test_an_answered_question_leaves_my_inbox(sign_in, waiting, cast):

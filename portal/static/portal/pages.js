@@ -212,7 +212,7 @@
     if (!list) continue;
     new MutationObserver(() => {
       remark(list);
-      if (id === "inbox-list") recount(all(".row", list).length);
+      if (id === "inbox-list") recount(Number(list.querySelector("[data-count]")?.dataset.count || 0));
       const form = document.querySelector("form[data-decision]");
       if (!form || id !== "inbox-list") return;
       const row = list.querySelector(`[data-key="${form.dataset.stage}"]`);
