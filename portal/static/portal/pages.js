@@ -28,7 +28,17 @@
   const NARROW = matchMedia("(max-width: 52rem)"), COLUMN = 244;
   const fold = document.querySelector("[data-graph]"), graph = document.getElementById("graph");
   const stageOf = (node) => new URL(node.href.baseVal || node.href, location.href).searchParams;
+  // A little smaller, where all of it is then in sight.
+  const fit = () => {
+    const svg = graph?.querySelector("svg"), over = graph ? graph.scrollHeight / graph.clientHeight : 1;
+    if (!svg || over <= 1 || over > 1.35) return;
+    const { width, height } = svg.viewBox.baseVal, shown = svg.getBoundingClientRect().width;
+    const smaller = Math.floor(shown * (1 - (graph.scrollHeight - graph.clientHeight) / svg.getBoundingClientRect().height));
+    svg.setAttribute("width", smaller);
+    svg.setAttribute("height", smaller * height / width);
+  };
   const reveal = () => {
+    fit();
     const chosen = graph?.querySelector(".selected");
     if (!chosen) return;
     const node = chosen.getBoundingClientRect(), frame = graph.getBoundingClientRect();
