@@ -9,20 +9,24 @@ import sqlite3
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.ordering.served import Shop, migrated_database
+from tests.bench import postgres
+from tests.ordering.served import MANAGE, Shop, environment, migrated_database, run
 
 from . import count
 
 ITEM = "apple-pie"
 AT_ONCE = 200
 REPEATED = 0.3
-PATIENCE = 600.0  # seconds, for everything
+PATIENCE = 1800.0  # seconds, for everything
 PAYMENTS = {"PAYMENT_PROVIDER": "sandbox", "PAYMENT_PATIENCE": "3", "PAYMENT_DEADLINE": "8", "SANDBOX_DELAY": "0.05"}
 # What customers pay with, and how often.
 WAYS: dict[str, int] = {"counter": 50, "approve": 30, "decline": 8, "done-timeout": 10, "timeout": 2}
@@ -100,33 +104,55 @@ def _rush(shop: Shop, number: int) -> Rush:
     return Rush(shop, requests, dict(zip(keys, ways, strict=True)))
 
 
-def _query(database: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(database, timeout=30)
-    try:
-        return connection.execute(sql, values).fetchall()
-    finally:
-        connection.close()
+class Books:
+    """What the shop's database says, whatever it is; questions have `?` for values."""
+
+    def __init__(self, connect: Callable[[], Any], mark: str = "?") -> None:
+        self._connect, self._mark = connect, mark
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with closing(self._connect()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(sql.replace("?", self._mark), values)
+            found: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+            connection.commit()
+        return found
+
+    def until_settled(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.ask("SELECT 1 FROM ordering_payment WHERE state = 'pending' LIMIT 1"):
+            assert time.monotonic() < deadline, "payments are still pending"
+            time.sleep(0.2)
 
 
-def _stocked(database: Path, stock: int) -> None:
-    connection = sqlite3.connect(database, timeout=30)
-    with connection:
-        connection.execute("UPDATE ordering_menuitem SET stock = ? WHERE slug = ?", (stock, ITEM))
-    connection.close()
+@contextmanager
+def _on_sqlite(folder: Path) -> Iterator[tuple[Shop, Books]]:
+    with Shop(folder / "shop", database=migrated_database(folder), **PAYMENTS) as shop:
+        yield shop, Books(lambda: sqlite3.connect(folder / "shop" / "shop.sqlite3", timeout=30))
 
 
-def _until_settled(database: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while _query(database, "SELECT 1 FROM ordering_payment WHERE state = 'pending' LIMIT 1"):
-        assert time.monotonic() < deadline, "payments are still pending"
-        time.sleep(0.2)
+@contextmanager
+def _on_postgresql(folder: Path) -> Iterator[tuple[Shop, Books]]:
+    import psycopg
+
+    if postgres.program("initdb") is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres.server() as address:
+        url = address.replace("postgres://", "postgresql://")
+        run([*MANAGE, "migrate", "--verbosity", "0"], environment(folder, DATABASE_URL=url))
+        with Shop(folder / "shop", DATABASE_URL=url, **PAYMENTS) as shop:
+            yield shop, Books(lambda: psycopg.connect(url), mark="%s")
 
 
-def test_exactly_what_there_is_is_sold_while_the_server_is_killed(tmp_path):
-    stock, number, kills = count(100, 1_000), count(1_000, 10_000), count(2, 20)
-    with Shop(tmp_path / "shop", database=migrated_database(tmp_path), **PAYMENTS) as shop:
-        file = tmp_path / "shop" / "shop.sqlite3"
-        _stocked(file, stock)
+@pytest.mark.parametrize(
+    ("served", "stock", "number", "kills"),
+    [
+        pytest.param(_on_sqlite, count(100, 1_000), count(1_000, 10_000), count(2, 20), id="sqlite"),
+        pytest.param(_on_postgresql, count(50, 1_000), count(400, 10_000), count(1, 20), id="postgresql"),
+    ],
+)
+def test_exactly_what_there_is_is_sold_while_the_server_is_killed(tmp_path, served, stock, number, kills):
+    with served(tmp_path) as (shop, books):
+        books.ask("UPDATE ordering_menuitem SET stock = ? WHERE slug = ?", stock, ITEM)
         rush = _rush(shop, number)
 
         async def everything() -> None:
@@ -134,29 +160,27 @@ def test_exactly_what_there_is_is_sold_while_the_server_is_killed(tmp_path):
                 await asyncio.gather(rush.customers(), rush.killer(kills))
 
         asyncio.run(everything())
-        _until_settled(file)
+        books.until_settled()
         # What payments that failed late gave back is sold now.
         for _ in range(stock):
             if shop.order(shop.client, str(uuid.uuid4()), {ITEM: 1}).status_code == 422:
                 break
-        _judge(file, rush, stock)
+        _judge(books, rush, stock)
 
 
-def _judge(file: Path, rush: Rush, stock: int) -> None:
+def _judge(books: Books, rush: Rush, stock: int) -> None:
     assert len(rush.requests) == rush.answered
-    sold = _query(
-        file,
+    sold = books.ask(
         "SELECT sum(line.quantity) FROM ordering_orderline line JOIN ordering_order o ON o.id = line.order_id "
         "WHERE o.status <> 'canceled'",
     )
-    left = _query(file, "SELECT stock FROM ordering_menuitem WHERE slug = ?", ITEM)
+    left = books.ask("SELECT stock FROM ordering_menuitem WHERE slug = ?", ITEM)
     assert (sold, left) == ([(stock,)], [(0,)]), f"{rush.refused} {rush.again}"
     # None lost: whoever was told that the order is received finds it, and always the same one.
-    received = dict(_query(file, "SELECT idempotency_key, token FROM ordering_order WHERE status = 'received'"))
+    received = dict(books.ask("SELECT idempotency_key, token FROM ordering_order WHERE status = 'received'"))
     assert all(tokens == {received.get(key)} for key, tokens in rush.confirmed.items())
     # None charged twice, none for nothing, none that should have been is not.
-    charges = _query(
-        file,
+    charges = books.ask(
         "SELECT o.status, o.total, o.payment_method, count(book.key), coalesce(sum(book.amount), 0) "
         "FROM ordering_order o LEFT JOIN ordering_payment p ON p.order_id = o.id AND p.kind = 'charge' "
         "LEFT JOIN ordering_sandboxentry book ON book.key = p.key AND book.state = 'done' GROUP BY o.id",
@@ -164,10 +188,10 @@ def _judge(file: Path, rush: Rush, stock: int) -> None:
     for status, total, method, times, amount in charges:
         paid = (1, total) if method == "online" and status == "received" else (0, 0)
         assert (times, amount) == paid, (status, method)
-    book = _query(file, "SELECT count(*) FROM ordering_sandboxentry WHERE state = 'done' AND kind = 'charge'")
+    book = books.ask("SELECT count(*) FROM ordering_sandboxentry WHERE state = 'done' AND kind = 'charge'")
     assert book == [(sum(times for *_order, times, _amount in charges),)]
-    numbers = [number for (number,) in _query(file, "SELECT number FROM ordering_order ORDER BY day, number")]
+    numbers = [number for (number,) in books.ask("SELECT number FROM ordering_order ORDER BY day, number")]
     assert len(set(numbers)) == len(numbers), "only around midnight may this be otherwise"
-    owed = _query(file, "SELECT count(*) FROM ordering_outboxmail WHERE kind = 'receipt'")
-    mailed = _query(file, "SELECT count(*) FROM ordering_order WHERE status = 'received' AND email <> ''")
+    owed = books.ask("SELECT count(*) FROM ordering_outboxmail WHERE kind = 'receipt'")
+    mailed = books.ask("SELECT count(*) FROM ordering_order WHERE status = 'received' AND email <> ''")
     assert owed == mailed
