@@ -23,10 +23,10 @@ class MinorUnitsField(forms.DecimalField):
         places = money.digits(conf.currency())
         options.setdefault("min_value", 0)
         super().__init__(max_digits=9, decimal_places=places, **options)
-        self._one = 10**places
+        self._one, self._smallest = 10**places, Decimal(1).scaleb(-places)
 
     def prepare_value(self, value: Any) -> Any:
-        return Decimal(value) / self._one if isinstance(value, int) else value
+        return (Decimal(value) / self._one).quantize(self._smallest) if isinstance(value, int) else value
 
     def clean(self, value: Any) -> Any:
         amount = super().clean(value)

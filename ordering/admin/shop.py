@@ -41,6 +41,17 @@ class LookedAt:
         return False
 
 
+def _cash(column: str, label: Any) -> Any:
+    """A column that shows an amount as people write it."""
+
+    @admin.display(description=label, ordering=column)
+    def shown(_self: Any, row: Any) -> str:
+        currency = row.order.currency if isinstance(row, OrderLine) else row.currency
+        return money.display(getattr(row, column), currency)
+
+    return shown
+
+
 @admin.register(OpeningHours)
 class OpeningHoursAdmin(admin.ModelAdmin):
     list_display = ["weekday", "opens", "closes"]
@@ -104,8 +115,14 @@ class PromoCodeAdmin(admin.ModelAdmin):
 
 class LineInline(LookedAt, admin.TabularInline):
     model = OrderLine
-    fields = ["quantity", "name", "price", "discount", "tax_rate", "station", "made_at"]
+    fields = ["quantity", "name", "each", "off", "tax", "station", "made_at"]
+    readonly_fields = ["each", "off", "tax"]
     extra = 0
+    each, off = _cash("price", gettext_lazy("price")), _cash("discount", gettext_lazy("discount"))
+
+    @admin.display(description=gettext_lazy("tax"))
+    def tax(self, line: OrderLine) -> str:
+        return f"{line.tax_rate / 100:g} %"
 
 
 class EventInline(LookedAt, admin.TabularInline):
@@ -116,8 +133,10 @@ class EventInline(LookedAt, admin.TabularInline):
 
 class PaymentInline(LookedAt, admin.TabularInline):
     model = Payment
-    fields = ["kind", "state", "amount", "currency", "reference", "reason", "attempts", "created_at", "settled_at"]
+    fields = ["kind", "state", "sum", "reference", "reason", "attempts", "created_at", "settled_at"]
+    readonly_fields = ["sum"]
     extra = 0
+    sum = _cash("amount", gettext_lazy("amount"))
 
 
 @admin.register(Order)
@@ -130,14 +149,16 @@ class OrderAdmin(LookedAt, admin.ModelAdmin):
     list_per_page = 50
     inlines = [LineInline, EventInline, PaymentInline]
     actions = ["cancel"]
-    exclude = ["fingerprint", "idempotency_key", "language"]
+    fields = [
+        "day", "number", "status", "status_since", "customer", "name", "email", "note", "sum", "off", "for_the_team",
+        "tax_inside", "promo_code", "payment_method", "pickup_at", "placed_at",
+    ]  # fmt: skip
+    readonly_fields = ["sum", "off", "for_the_team", "tax_inside"]
+    sum, off = _cash("total", gettext_lazy("total")), _cash("discount", gettext_lazy("discount"))
+    for_the_team, tax_inside = _cash("tip", gettext_lazy("tip")), _cash("tax", gettext_lazy("tax included"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return super().get_queryset(request).defer("note")
-
-    @admin.display(description=gettext_lazy("total"))
-    def sum(self, order: Order) -> str:
-        return money.display(order.total, order.currency)
 
     @admin.action(description=gettext_lazy("Cancel, and pay back what was paid online"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, chosen: QuerySet[Order]) -> None:
@@ -156,7 +177,8 @@ class OrderAdmin(LookedAt, admin.ModelAdmin):
 
 @admin.register(Payment)
 class PaymentAdmin(LookedAt, admin.ModelAdmin):
-    list_display = ["order", "kind", "state", "amount", "currency", "attempts", "reason", "created_at"]
+    list_display = ["order", "kind", "state", "sum", "attempts", "reason", "created_at"]
+    sum = _cash("amount", gettext_lazy("amount"))
     list_filter = ["state", "kind"]
     list_select_related = ["order"]
     search_fields = ["reference", "order__token"]

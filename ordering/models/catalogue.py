@@ -111,7 +111,7 @@ class Option(Translated):
     group = models.ForeignKey(OptionGroup, on_delete=models.CASCADE, related_name="options", verbose_name=_("group"))
     slug = models.SlugField(_("slug"), max_length=50)
     name = models.CharField(_("name"), max_length=80)
-    price = models.PositiveIntegerField(_("extra price in minor units"), default=0, validators=_PRICES)
+    price = models.PositiveIntegerField(_("extra price"), default=0, validators=_PRICES)
     allergens = models.JSONField(_("allergens"), default=list, blank=True, validators=[food.validate_allergens])
     stock = models.PositiveIntegerField(_("stock"), null=True, blank=True)
     available = models.BooleanField(_("available"), default=True)
@@ -135,7 +135,7 @@ class MenuItem(Translated):
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     name = models.CharField(_("name"), max_length=80)
     description = models.CharField(_("description"), max_length=240, blank=True, default="", db_default="")
-    price = models.PositiveIntegerField(_("price in minor units"), validators=[MinValueValidator(1), *_PRICES])
+    price = models.PositiveIntegerField(_("price"), validators=[MinValueValidator(1), *_PRICES])
     allergens = models.JSONField(_("allergens"), default=list, blank=True, validators=[food.validate_allergens])
     diets = models.JSONField(_("diets"), default=list, blank=True, validators=[food.validate_diets])
     stock = models.PositiveIntegerField(_("stock"), null=True, blank=True)
@@ -204,7 +204,7 @@ class ComboChoice(models.Model):
 
     part = models.ForeignKey(ComboPart, on_delete=models.CASCADE, related_name="choices", verbose_name=_("part"))
     item = models.ForeignKey(MenuItem, on_delete=models.CASCADE, related_name="+", verbose_name=_("menu item"))
-    price = models.PositiveIntegerField(_("extra price in minor units"), default=0, validators=_PRICES)
+    price = models.PositiveIntegerField(_("extra price"), default=0, validators=_PRICES)
     preselected = models.BooleanField(_("preselected"), default=False)
     position = models.PositiveSmallIntegerField(_("position"), default=0)
 

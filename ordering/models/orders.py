@@ -131,9 +131,9 @@ class OrderLine(models.Model):
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     item = models.ForeignKey(MenuItem, on_delete=models.SET_NULL, null=True, related_name="+")
     slug = models.CharField(max_length=50)
-    name = models.CharField(max_length=80)
+    name = models.CharField(_("name"), max_length=80)
     price = models.PositiveIntegerField()
-    quantity = models.PositiveSmallIntegerField()
+    quantity = models.PositiveSmallIntegerField(_("quantity"))
     shown = models.CharField(max_length=80, default="", db_default="", blank=True)
     # As sold, see `pricing.as_sold`. `price` holds the extra prices already.
     choices = models.JSONField(default=list, db_default=models.Value([], output_field=models.JSONField()))
@@ -145,12 +145,14 @@ class OrderLine(models.Model):
     tax_rate = models.PositiveSmallIntegerField(default=0, db_default=0)
     discount = models.PositiveBigIntegerField(default=0, db_default=0)
     # Where in the kitchen it is made, which stations have made their part, and since when all of it is.
-    station = models.CharField(max_length=20, blank=True, default="", db_default="")
+    station = models.CharField(_("station"), max_length=20, blank=True, default="", db_default="")
     made = models.JSONField(default=list, db_default=models.Value([], output_field=models.JSONField()))
-    made_at = models.DateTimeField(null=True, blank=True)
+    made_at = models.DateTimeField(_("made at"), null=True, blank=True)
 
     class Meta:
         ordering = ["pk"]
+        verbose_name = _("line of an order")
+        verbose_name_plural = _("what was ordered")
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.name}"
@@ -180,15 +182,17 @@ class OrderEvent(models.Model):
         CANCELED = "canceled", _("Canceled")
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="events")
-    kind = models.CharField(max_length=10, choices=Kind)
-    from_status = models.CharField(max_length=12, choices=Status, blank=True, default="")
-    to_status = models.CharField(max_length=12, choices=Status)
-    at = models.DateTimeField()
-    actor = models.CharField(max_length=150, blank=True, default="", db_default="")
-    reason = models.CharField(max_length=200, blank=True, default="", db_default="")
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    from_status = models.CharField(_("status before"), max_length=12, choices=Status, blank=True, default="")
+    to_status = models.CharField(_("status after"), max_length=12, choices=Status)
+    at = models.DateTimeField(_("at"))
+    actor = models.CharField(_("by"), max_length=150, blank=True, default="", db_default="")
+    reason = models.CharField(_("reason"), max_length=200, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ["pk"]
+        verbose_name = _("event of an order")
+        verbose_name_plural = _("what happened")
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.to_status}"

@@ -5,6 +5,10 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from ordering import conf
+
+admin.site.site_header = admin.site.site_title = conf.shop_name()
+
 urlpatterns = [
     path("kitchen/sign-in/", LoginView.as_view(template_name="site/sign_in.html"), name="sign-in"),
     path("kitchen/sign-out/", LogoutView.as_view(), name="sign-out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,15 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, inpu
     .map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
     .filter(([, box]) => box.height < 44 || box.width < 44)
     .map(([text, box]) => `${text}: ${box.width} x ${box.height}`)"""
+
+
+# Notes each tone that begins, and whether it can be heard.
+HEAR = """window.tones = [];
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (at) {
+  tones.push([this.frequency.value, this.context.state]);
+  return start.call(this, at);
+};"""
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,32 @@ def test_a_burger_is_ordered_and_followed(chromium, open_shop, javascript):
         page.reload()
     page.get_by_role("heading", name="Your order is on the grill").wait_for()
     assert page.complaints == kitchen.complaints == []
+
+
+def test_a_new_order_is_heard_in_the_kitchen_once_its_sound_is_on(chromium, open_shop):
+    kitchen = visit(chromium)
+    kitchen.add_init_script(HEAR)
+    kitchen.goto(f"{open_shop.url}/kitchen/")
+
+    def heard_after_an_order(name):
+        placed = open_shop.order(open_shop.client, str(uuid.uuid4()), {"fries": 1}, name=name)
+        kitchen.locator(".ticket", has_text=name).wait_for()
+        assert placed.status_code == 201
+        return kitchen.evaluate("tones.splice(0)"), placed.json()["number"]
+
+    assert heard_after_an_order("Quiet")[0] == [], "browsers play nothing before a tap"
+    kitchen.get_by_role("button", name="Sound off").click()
+    kitchen.get_by_role("button", name="Sound on").wait_for()
+    assert len(kitchen.evaluate("tones.splice(0)")) == 2, "the switch lets hear what it is about"
+    tones, number = heard_after_an_order("Loud")
+    assert tones == [[880, "running"], [1175, "running"]]
+    for button, column in (("Start", "preparing"), ("Undo", "received")):
+        kitchen.get_by_role("button", name=f"{button} {number}", exact=True).click()
+        kitchen.locator(f".column-{column} .ticket", has_text="Loud").wait_for()
+    assert kitchen.evaluate("tones") == [], "what was taken back is not new"
+    kitchen.get_by_role("button", name="Sound on").click()
+    assert heard_after_an_order("Quiet again")[0] == []
+    assert kitchen.complaints == []
 
 
 def test_nothing_moves_while_the_menu_loads_and_a_tap_is_shown(chromium, open_shop):

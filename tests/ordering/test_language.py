@@ -31,6 +31,21 @@ def test_translations_keep_their_placeholders(language):
             assert message.id == "" or set(re.findall(r"%\(\w+\)[sd]|\{\w+\}", text)) <= wanted, message.id
 
 
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_no_other_applications_words_take_the_place_of_the_shops(language):
+    """Catalogues are merged, and Django's own come first: the admin says "-" for "None" in German."""
+    with translation.override(language):
+        said = {
+            message.id: translation.pgettext(message.context, message.id)
+            if message.context
+            else translation.gettext(message.id)
+            for message in messages.read(language)
+            if message.id and isinstance(message.id, str)
+        }
+    ours = {message.id: message.string for message in messages.read(language)}
+    assert {text: found for text, found in said.items() if found != ours[text]} == {}
+
+
 @pytest.mark.parametrize(
     ("language", "amount", "currency", "expected"),
     [

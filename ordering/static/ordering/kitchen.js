@@ -26,7 +26,6 @@
       tone.start(audio.currentTime + at);
       tone.stop(audio.currentTime + at + 0.4);
     }
-    document.documentElement.dataset.rung = String(Number(document.documentElement.dataset.rung || 0) + 1);
   };
 
   const switchSound = (on) => {
