@@ -190,9 +190,11 @@ def test_an_image_is_named_by_what_the_registry_answers(
     name = result.release.meta["images"]["backend"]
     assert name == f"{running.address}/burger/backend@{result.release.meta['artifacts']['build-backend']}"
     assert set(result.release.meta["images"]) == {"backend", "front"}
-    last = [event for event in result.progress if event.data["component"] == "backend"][-1]
-    assert (last.done, last.total) == (2, 2)
-    assert [layer["state"] for layer in last.data["layers"]] == ["pushed", "pushed"]
+    last = result.progress[-1]
+    assert last.done == last.total
+    told = {image["component"]: [layer["state"] for layer in image["layers"]] for image in last.data["images"]}
+    assert set(told) == {"backend", "front"}
+    assert told["backend"] == ["pushed", "pushed"]
     assert "backend: 2 layers, 0 of them there already, 0.3 MB sent in" in result.log
 
     # The engine keeps no name of ours, and what it pulls by the release's name is the image that was built.
