@@ -19,6 +19,7 @@ from pipelines import runs
 from pipelines.engines.argo import submitting
 from pipelines.engines.argo.reading import Source
 from pipelines.models import AdoptedWorkflow, Pipeline, Run
+from pipelines.runs.values import asked_values
 from pipelines.states import State
 from teams.models import User
 from tests.cluster import argo_flows as flows
@@ -27,6 +28,7 @@ from tests.cluster.facts import Facts
 from tests.cluster.processes import run
 
 OWNERS = Source("owners.yaml", b"default: dev\n")
+SUPPLIED = "hello"  # what is said where a suspend template asks for a value
 LOOK = 4.0  # seconds between two looks at all that run
 ENDED = ("Succeeded", "Failed", "Error")
 # What stands in for an image's own entrypoint, which the controller could not look up.
@@ -286,17 +288,27 @@ class Bench:
         for stage in pair.run.stages.filter(state=State.WAITING, reason_code="approval"):
             if (asked := (stage.pk, stage.plan_digest)) not in pair.approved:
                 pair.approved.add(asked)
-                runs.approve(stage=stage.pk, user=self.approver, digest=stage.plan_digest)
+                values = {one.name: one.default or SUPPLIED for one in asked_values(stage)}
+                runs.approve(stage=stage.pk, user=self.approver, digest=stage.plan_digest, values=values)
         nodes = (pair.seen.get(self.places[1], {}).get("status") or {}).get("nodes") or {}
         templates = {one["name"]: one for one in _templates(pair.seen.get(self.places[1]))}
         for key, node in nodes.items():
             suspended = node["type"] == "Suspend" and node["phase"] == "Running"
             if suspended and not (templates.get(node.get("templateName"), {}).get("suspend") or {}).get("duration"):
-                done = {"status": {"nodes": {key: {"phase": "Succeeded", "finishedAt": "2026-01-01T00:00:00Z"}}}}
+                ended = {"phase": "Succeeded", "finishedAt": "2026-01-01T00:00:00Z", **_supplied(node)}
+                done = {"status": {"nodes": {key: ended}}}
                 custom.patch_namespaced_custom_object(
                     *flows.GROUP, self.places[1], "workflows", pair.workflow, done,
                     _content_type="application/merge-patch+json",
                 )  # fmt: skip
+
+
+def _supplied(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of a node that asks for them, as `argo node set` would make them."""
+    outputs = (node.get("outputs") or {}).get("parameters") or ()
+    given = {one["name"]: one.get("value") for one in (node.get("inputs") or {}).get("parameters") or ()}
+    made = [{"name": one["name"], "value": given.get(one["name"]) or SUPPLIED} for one in outputs]
+    return {"outputs": {"parameters": made}} if made else {}
 
 
 def _title(document: Mapping[str, Any]) -> str:

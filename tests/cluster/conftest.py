@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from kubernetes import client, config
@@ -14,6 +15,9 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.cluster import elsewhere, lifecycle
 from tests.cluster.facts import Facts, facts
+
+if TYPE_CHECKING:
+    from tests.cluster.argo_site import ArgoSite
 
 PULL_SECRET = "registry"
 
@@ -70,6 +74,25 @@ def make_namespace(cluster: Facts, kubernetes_client: client.ApiClient) -> Itera
 def namespace(make_namespace: Callable[[], str]) -> str:
     """A fresh namespace of the test's own."""
     return make_namespace()
+
+
+@pytest.fixture(scope="module")
+def site(
+    cluster: Facts, kubernetes_client: client.ApiClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ArgoSite]:
+    """A portal on this machine whose pipelines run on the cluster's Argo, in a namespace of their own."""
+    from tests.cluster.argo_site import ArgoSite, runner_image
+
+    core, namespace = client.CoreV1Api(kubernetes_client), f"test-argo-{secrets.token_hex(3)}"
+    core.create_namespace({"metadata": {"name": namespace, "labels": {"burger-stack/test": "true"}}})
+    core.create_namespaced_secret(namespace, pull_secret(cluster))
+    made = ArgoSite(tmp_path_factory.mktemp("argo"), cluster, namespace, runner_image(cluster))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+        core.delete_namespace(namespace, grace_period_seconds=0)
 
 
 def pull_secret(facts: Facts) -> dict[str, object]:

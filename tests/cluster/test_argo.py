@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from kubernetes import client
 
 from pipelines.engines.argo.check import check
 from pipelines.executors.connections import load
-from tests.cluster.argo_site import MANIFESTS, ArgoSite, kubectl, runner_image
-from tests.cluster.conftest import pull_secret
+from tests.cluster.argo_site import MANIFESTS, ArgoSite, kubectl
 from tests.cluster.facts import Facts
 from tests.torture.installation import eventually
 
@@ -26,25 +22,6 @@ stages:
   - {name: build, kind: noop, owner: dev}
   - {name: ship, kind: gate, owner: ops, needs: [build], gate: {teams: [ops], reason_required: true}}
 """
-
-
-@pytest.fixture(scope="module")
-def namespace(kubernetes_client: client.ApiClient, cluster: Facts) -> Iterator[str]:
-    core, name = client.CoreV1Api(kubernetes_client), f"test-argo-{secrets.token_hex(3)}"
-    core.create_namespace({"metadata": {"name": name, "labels": {"burger-stack/test": "true"}}})
-    core.create_namespaced_secret(name, pull_secret(cluster))
-    yield name
-    core.delete_namespace(name, grace_period_seconds=0)
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Facts, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgoSite]:
-    made = ArgoSite(tmp_path_factory.mktemp("argo"), cluster, namespace, runner_image(cluster))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
 
 
 def test_a_gate_approved_in_the_portal_resumes_its_node(site: ArgoSite):

@@ -13,6 +13,7 @@ from pipelines.engines.argo.cluster import templates_of
 from pipelines.engines.argo.importing import import_files
 from pipelines.engines.argo.reading import Source
 from pipelines.models import AdoptedWorkflow, Run, Stage
+from pipelines.runs.values import asked_values
 from pipelines.states import RunState, State
 from tests.cluster import argo_flows as flows
 from tests.cluster.facts import Facts
@@ -185,3 +186,35 @@ def test_references_lead_to_the_cluster(place, custom, image, home):
     assert not found.problems, found.report()
     assert [task.does for task in found.graphs[0].tasks] == ["steps", "container"]
     assert import_files([source]).problems
+
+
+def test_a_suspend_that_asks_for_values_hands_on_what_the_approver_said(place, custom, image, pipeline, cast, home):
+    what = {"name": "what", "value": "{{steps.ask.outputs.parameters.message}}"}
+    ship = flows.leaf(image, "ship", "echo shipped {{inputs.parameters.what}}")
+    ship["inputs"] = {"parameters": [{"name": "what"}]}
+    ask = {
+        "name": "ask",
+        "suspend": {},
+        "inputs": {"parameters": [{"name": "where", "default": "north", "enum": ["north", "south"]}]},
+        "outputs": {"parameters": [{"name": one, "valueFrom": {"supplied": {}}} for one in ("where", "message")]},
+    }
+    steps = [
+        [{"name": "ask", "template": "ask"}],
+        [{"name": "ship", "template": "ship", "arguments": {"parameters": [what]}}],
+    ]
+    manifest = flows.workflow("asks", [{"name": "main", "steps": steps}, ask, ship])
+    run = submitted(pipeline, cast.ann, manifest, "default: dev\n")
+    with flows.watching(home) as until:
+        asked = until(lambda: waits(run, "ask"))
+        assert [(one.name, one.default, one.choices) for one in asked_values(asked)] == [
+            ("where", "north", ("north", "south")), ("message", None, ()),
+        ]  # fmt: skip
+        runs.approve(stage=asked.pk, user=cast.dora, digest=asked.plan_digest, values={"message": "hello from dora"})
+        assert until(lambda: ended(run)) == RunState.SUCCEEDED
+    node = gate_of(live(custom, run))
+    assert {one["name"]: one["value"] for one in node["outputs"]["parameters"]} == {
+        "where": "north", "message": "hello from dora",
+    }  # fmt: skip
+    assert "shipped hello from dora" in "".join(
+        one.data["text"] for one in stage(run, "ship").events.filter(kind="log")
+    )

@@ -138,6 +138,14 @@ def cancel(run: int, user: str) -> None:
     runs.cancel(run=run, user=User.objects.get(username=user), reason="no more")
 
 
+def terminate(run: int, user: str) -> None:
+    runs.terminate(run=run, user=User.objects.get(username=user), reason="at once")
+
+
+def skip(stage: int, user: str, reason: str) -> None:
+    runs.skip(stage=stage, user=User.objects.get(username=user), reason=reason)
+
+
 def advance(run: int) -> None:
     runs.advance(run)
 
@@ -169,7 +177,7 @@ ACTS: dict[str, Callable[..., Any]] = {
     act.__name__: act
     for act in (
         set_up, session, receive, begin, accepted, work, sweep, question, approve, reject, retry, retry_failed, cancel,
-        advance, accept_first, together,
+        terminate, skip, advance, accept_first, together,
     )
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ alike. {left} were not run, for what they need besides a cluster{pending}.
 
 Their images were replaced by a local one, in which chance falls out the same for pods of one name. What an example says
 has to be there (a ConfigMap, a Secret, a volume, templates, rights of its account) was made before. Who stands at a
-suspend template approves it.
+suspend template approves it, with the values that it asks for.
 
 `make argo-conformance` runs them and writes this page; the tests hold it to what is drawn and converted today.
 """

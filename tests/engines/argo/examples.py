@@ -50,9 +50,6 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
         "synchronization-db-wf-level",
     ),
     "it needs kinds of other products": ("k8s-resource-log-selector",),
-    "its suspend template asks a person for values, which an approval does not give": (
-        "intermediate-parameters", "suspend-template-outputs",
-    ),
     "it does not end": ("forever",),
     "which nodes it has depends on how long others took": ("fibonacci-seq-conditional-param",),
     "it is several Workflows": ("cron-backfill",),
