@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from pipelines.executors import connections, rollout
-from pipelines.executors.base import Artifact, Outcome, StageSpec, Unattended, Workplace, Yielded
+from pipelines.executors.base import Artifact, Measured, Outcome, StageSpec, Unattended, Workplace, Yielded
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.rollout.executor import RolloutExecutor
 from pipelines.executors.store import Store
@@ -153,27 +153,28 @@ class Said:
 
 @dataclass
 class Installation:
-    """`namespaces` are the places of its one environment, staging."""
+    """`namespaces` are the places of its one environment, staging; `measured` reads what its pods report."""
 
     home: Path
     facts: Facts
     images: Images
     namespaces: tuple[str, ...]
     runs: int = 0
+    measured: Callable[[str], Measured] | None = None
 
     @property
     def workplace(self) -> Workplace:
-        return Workplace(home=self.home)
+        return Workplace(home=self.home, measured=self.measured)
 
     @property
     def executor(self) -> RolloutExecutor:
         return RolloutExecutor(self.workplace)
 
-    def connect(self, url: str = "", kubeconfig: str = "") -> None:
+    def connect(self, url: str = "", kubeconfig: str = "", collector: str = "") -> None:
         places = [{"cluster": "main", "namespace": namespace} for namespace in self.namespaces]
         content = {
             "clusters": {"main": {"kubeconfig": kubeconfig or self.facts.kubeconfig}},
-            "environments": {"staging": {"url": url, "places": places}},
+            "environments": {"staging": {"url": url, "collector": collector, "places": places}},
         }
         (self.home / connections.FILE).write_text(yaml.safe_dump(content))
 

@@ -27,15 +27,9 @@ class Site(Installation):
 
     @property
     def workplace(self) -> Workplace:
-        return Workplace(self.home, environment_ports={"staging": self.port}, measured=self._measured)
-
-    def _measured(self, environment: str) -> Measured:
-        def now(read: Callable[[], Any]) -> Any:
-            assert self.collector is not None
-            self.collector.flush()
-            return read()
-
-        return measurements.of(environment, now)
+        assert self.collector is not None
+        measured = reading(self.collector)
+        return Workplace(self.home, environment_ports={"staging": self.port}, measured=measured)
 
     def slug(self, version: str) -> Artifact:
         assert self.fill is not None
@@ -46,8 +40,21 @@ class Site(Installation):
         return Artifact("web", "slug", digest, size)
 
 
+def reading(collector: Collector) -> Callable[[str], Measured]:
+    """What has come in by the moment that it is read."""
+
+    def of(environment: str) -> Measured:
+        def now(read: Callable[[], Any]) -> Any:
+            collector.flush()
+            return read()
+
+        return measurements.of(environment, now)
+
+    return of
+
+
 @contextmanager
-def door(collector: Collector) -> Iterator[str]:
+def door(collector: Collector, host: str = "127.0.0.1") -> Iterator[str]:
     """The address at which the collector takes reports."""
 
     class Door(BaseHTTPRequestHandler):
@@ -60,11 +67,11 @@ def door(collector: Collector) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    server = ThreadingHTTPServer((host, 0), Door)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
