@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: help setup demo up down test cluster cluster-down demo-cluster test-cluster argo-conformance lint check format bench torture docs messages lock clean
+.PHONY: help setup demo up down test cluster cluster-down demo-cluster demo-argo test-cluster argo-conformance lint check format bench torture docs messages lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,9 @@ cluster-down: setup ## Stop them and leave nothing but what was built
 
 demo-cluster: cluster ## `make demo` on them: a canary taken back by its own verdict, another promoted, a roll back
 	@$(BIN)/python -m tests.cluster.demo
+
+demo-argo: cluster ## The same pipeline with `engine: argo`: each push is one Workflow, each stage a pod of its team's
+	@$(BIN)/python -m tests.cluster.demo_argo
 
 test-cluster: .venv/.cluster ## Run the tests against them, or against the cluster that KUBECONFIG names
 	@[ -n "$${KUBECONFIG:-}" ] || $(BIN)/python -m tests.cluster up

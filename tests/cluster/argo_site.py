@@ -59,6 +59,32 @@ def runner_image(facts: Facts) -> str:
     return run([*command, "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag]).strip()
 
 
+# The stages of a team that tests want what its tests want.
+TEAM_IMAGE = """\
+ARG RUNNER
+FROM ${RUNNER}
+USER 0
+COPY requirements.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=ca,target=/run/ca.pem,required=false \\
+    if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi; \\
+    /opt/burger/bin/pip install --disable-pip-version-check --require-hashes -r /tmp/requirements.lock
+USER 10001
+"""
+
+
+def team_image(facts: Facts, tree: Path) -> str:
+    """The runner's image with what the tests of this project need; by its digest."""
+    tag, command = f"{facts.registry.address}/test/burger-team-runner:{os.getpid()}", docker(facts)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "Dockerfile").write_text(TEAM_IMAGE)
+        shutil.copy(tree / "requirements.lock", folder)
+        build = ["build", "--quiet", "--network", "host", "--build-arg", f"RUNNER={runner_image(facts)}", "--tag", tag]
+        secret = ["--secret", f"id=ca,src={CERTIFICATES}"] if CERTIFICATES.exists() else []
+        run([*command, *build, *secret, folder], timeout=1800, env={"DOCKER_BUILDKIT": "1"})
+    run([*command, "push", "--quiet", tag], timeout=900)
+    return run([*command, "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag]).strip()
+
+
 def docker(facts: Facts) -> list[str]:
     """The command line of the engine's client, signed in at the registry."""
     return [facts.docker, "--config", str(_login(facts)), "--host", facts.docker_host]

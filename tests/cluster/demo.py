@@ -129,13 +129,13 @@ class Story:
         return self._expect(state, "succeeded") and self._serves(self.first)
 
     def _travel(self, subject: str, name: str) -> tuple[int, str]:
-        def edit(checkout: Path) -> None:
-            pipeline = checkout / self._file
-            pipeline.write_text(pipeline.read_text().replace("registry.example:5000", self.registry))
-            overlay = checkout / "docker" / "k8s" / "overlays" / "production" / "name.yaml"
-            overlay.write_text(json.dumps(_named(name)))  # JSON is YAML
+        return self._journey.travel(self.organisation, subject, lambda checkout: self._edit(checkout, name))
 
-        return self._journey.travel(self.organisation, subject, edit)
+    def _edit(self, checkout: Path, name: str) -> None:
+        pipeline = checkout / self._file
+        pipeline.write_text(pipeline.read_text().replace("registry.example:5000", self.registry))
+        overlay = checkout / "docker" / "k8s" / "overlays" / "production" / "name.yaml"
+        overlay.write_text(json.dumps(_named(name)))  # JSON is YAML
 
     def _release(self) -> str:
         return str(self.client.get(f"environments/{self._pipeline}/production")["releases"][0]["name"])

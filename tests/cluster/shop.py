@@ -34,15 +34,15 @@ def connect(facts: Facts, home: Path, shops: dict[str, str]) -> None:
     cluster.apply_file(RBAC / "account.yaml")
     for name in shops:
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        cluster.apply(_pull_secret(facts, name))
+        cluster.apply(pull_secret(facts, name))
         cluster.apply_file(RBAC / "role.yaml", name)
         cluster.apply_file(RBAC / "binding.yaml", name)
     _pull_bases(facts)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(home / "clusters" / "test.kubeconfig", yaml.safe_dump(cluster.account_kubeconfig()))
-    _write(home / "connections.yaml", yaml.safe_dump(_connections(facts, shops), sort_keys=False))
+    write(home / "clusters" / "test.kubeconfig", yaml.safe_dump(cluster.account_kubeconfig()))
+    write(home / "connections.yaml", yaml.safe_dump(_connections(facts, shops), sort_keys=False))
     for name, value in (("username", facts.registry.username), ("password", facts.registry.password)):
-        _write(home / "secrets" / "platform" / f"registry-{name}", value)
+        write(home / "secrets" / "platform" / f"registry-{name}", value)
 
 
 def _connections(facts: Facts, shops: dict[str, str]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _connections(facts: Facts, shops: dict[str, str]) -> dict[str, Any]:
 def _pull_bases(facts: Facts) -> None:
     """The builds of a team that has no credential of the registry find their base images in the engine."""
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder) / "config.json", _login(facts))
+        write(Path(folder) / "config.json", _login(facts))
         for image in facts.base_image.values():
             command = [facts.docker, "--config", folder, "--host", facts.docker_host, "pull", "--quiet", image]
             run(command, timeout=300)
@@ -85,7 +85,8 @@ def _login(facts: Facts) -> str:
     return json.dumps({"auths": {registry.address: {"auth": login}}})
 
 
-def _pull_secret(facts: Facts, namespace: str) -> dict[str, Any]:
+def pull_secret(facts: Facts, namespace: str) -> dict[str, Any]:
+    """What lets pods of a namespace pull from the registry."""
     content = _login(facts)
     return {
         "apiVersion": "v1",
@@ -117,7 +118,8 @@ class _Cluster:
         return run([self._facts.kubectl, "--kubeconfig", self._facts.kubeconfig, *arguments], given=given)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Readable by its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
