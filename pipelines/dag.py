@@ -210,8 +210,10 @@ def _enter(snapshot: Snapshot, position: int, node: Node) -> Decision | None:
     if environment is not None:
         frozen = snapshot.frozen.get(environment, "")
         lock = snapshot.locks.get(environment, Lock())
-        # A run that is changing the environment already finishes: half a delivery is worse than one in a freeze.
-        if frozen and not lock.ours and position not in snapshot.exempt:
+        # A run that is changing the environment already finishes: half a delivery is worse than one in a freeze. Where
+        # it stops at a gate it may as well stop for the freeze.
+        finishes = lock.ours and not node.gated
+        if frozen and not finishes and position not in snapshot.exempt:
             return _wait(snapshot, position, Reason.WINDOW, frozen)
         if lock.held_by and not lock.ours:
             return _wait(snapshot, position, Reason.LOCK, lock.held_by)

@@ -157,7 +157,7 @@ def load(run: Run, now: datetime, unwritten: Unwritten, rows: list[Row] | None =
         locks={name: _lock(run, environment) for name, environment in environments.items()},
         frozen=frozen,
         exempt=_exempt(run, rows, marks),
-        begun=frozenset(i for i, row in coded.items() if _has_begun(row)),
+        begun=frozenset(i for i, row in coded.items() if has_begun(row)),
         said={i: row.reason or "" for i, row in held_up.items()},
         context=_context(run, graph, rows) if marks.conditional else {},
         stopping=run.stopping,
@@ -172,7 +172,7 @@ def _read(field: str, rows: list[Row]) -> None:
             setattr(row, field, found[row.id])
 
 
-def _has_begun(row: Row) -> bool:
+def has_begun(row: Row) -> bool:
     """Whether it has an attempt that waits without a worker, which has to be stopped and not just forgotten."""
     if row.state == State.QUEUED:
         return row.reason_code in ("resume", "engine", "stop")
@@ -199,6 +199,8 @@ def _lock(run: Run, environment: Environment) -> dag.Lock:
         return dag.Lock(ours=True)
     if environment.holder is not None:
         return dag.Lock(held_by=held_by(environment.holder.number, environment.name))
+    if run.trigger == "rollback":
+        return dag.Lock()  # nobody is before it
     older = (
         Stage.objects.filter(
             run__pipeline=run.pipeline_id,

@@ -7,9 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import home as _home  # noqa: F401  also where the shop's settings are used
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 _left_out: dict[str, str] = {}
 _on_a_cluster: list[str] = []

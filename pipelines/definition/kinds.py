@@ -274,9 +274,12 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+SINGLE_SECRETS = ("token", "vault_password")  # keys of a `with` that name one secret
+
+
 def secrets_of(with_: Mapping[str, Any]) -> frozenset[str]:
     """The names of all secrets that a stage's `with` mentions, those of its services included."""
-    found: set[str] = set()
+    found = {str(with_[key]) for key in SINGLE_SECRETS if with_.get(key)}
     waiting: list[Any] = [with_]
     while waiting:
         value = waiting.pop()

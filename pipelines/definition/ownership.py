@@ -26,7 +26,7 @@ class GuardedChange:
     nothing.
 
     `stage` is the name in the file, of a matrix stage too; it is "environment NAME" where an environment
-    changes. `field` is "stage" where the stage as a whole comes or goes.
+    changes, "pipeline" where it is the file's own. `field` is "stage" where the stage as a whole comes or goes.
     """
 
     stage: str
@@ -58,6 +58,10 @@ def guarded_changes(
         else:
             found |= _changed(name, before[name], after[name], owners)
     found |= _parameter_changes(old, new, before)
+    if old and old.engine != new.engine:
+        # It decides where the stages of all of them run, and with which rights.
+        teams = {stage.owner for stage in old.stages}
+        found |= {GuardedChange("pipeline", "engine", old.engine, new.engine, team) for team in teams}
     return tuple(sorted(found | _environment_changes(old, new, environments or {})))
 
 
@@ -90,15 +94,18 @@ def _changed(
         for field in _GUARDED
         if (was := _field(before, field)) != (becomes := _field(after, field))
     }
+    if after[0].owner != owner:
+        found |= _borrowed(name, after)
     old_names, new_names = [stage.name for stage in before], [stage.name for stage in after]
     if set(old_names) != set(new_names):
         found.add(GuardedChange(name, "matrix", ", ".join(old_names), ", ".join(new_names), owner))
-    moved_in = _environment_owners(after, owners) - _environment_owners(before, owners)
+    there = {stage.environment for stage in before}
+    moved_in = _environment_owners([stage for stage in after if stage.environment not in there], owners)
     environments = _field(before, "environment"), _field(after, "environment")
     found |= {GuardedChange(name, "environment", *environments, team) for team in moved_in}
     rewritten = [stage.with_ for stage in before] != [stage.with_ for stage in after]
     # What works with secrets or on an environment, or judges one, does what its owner agreed to.
-    if rewritten and any(secrets_of(stage.with_) or stage.environment for stage in (*before, *after)):
+    if rewritten and any(_held(stage) for stage in (*before, *after)):
         found.add(GuardedChange(name, "with", *_rewritten(before, after), owner))
     # A gate is also its teams' own: nobody takes it from them without their word.
     asked = {team.team for stage in before if stage.gate for team in stage.gate.teams}
@@ -128,7 +135,8 @@ def _rewritten(before: Sequence[StageDef], after: Sequence[StageDef]) -> tuple[s
 def _parameter_changes(
     old: Definition | None, new: Definition, stages: Mapping[str, Sequence[StageDef]]
 ) -> set[GuardedChange]:
-    """A parameter that decides whether, where or with which secrets a stage runs is as good as that stage's own."""
+    """A parameter that decides whether or where a stage runs, or what it does with secrets or on an environment, is
+    as good as that stage's own."""
     was = {parameter.name: parameter for parameter in (old.parameters if old else ())}
     now = {parameter.name: parameter for parameter in new.parameters}
     found = set()
@@ -138,10 +146,15 @@ def _parameter_changes(
             continue
         place = re.compile(rf"\bparameters\.{re.escape(name)}(?![A-Za-z0-9_-])")
         for stage_name, group in stages.items():
-            used = (f"{stage.when} {stage.environment} {sorted(secrets_of(stage.with_))}" for stage in group)
+            used = (f"{stage.when} {stage.environment} {_held(stage)}" for stage in group)
             if any(place.search(text) for text in used):
                 found.add(GuardedChange(stage_name, f"parameter {name}", before, after, group[0].owner))
     return found
+
+
+def _held(stage: StageDef) -> str:
+    """What a stage's owner has agreed to of its `with`, as text: all of it, where it counts as its own."""
+    return json.dumps(stage.with_) if stage.environment or secrets_of(stage.with_) else ""
 
 
 def _parameter(parameter: Parameter | None) -> str:

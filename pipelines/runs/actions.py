@@ -20,6 +20,7 @@ from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
 from .questions import (
+    TERMINATED,
     asked_teams,
     is_lost,
     is_paused,
@@ -171,7 +172,7 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
     if not stages:
         raise Conflict("Nothing in this run has failed.")
     if locked.stopping == "terminate":
-        raise Conflict("This run was terminated. Run its commit again as a new run.")
+        raise Conflict(TERMINATED)
     actor = user.as_actor()
     mine = [stage for stage in stages if can(actor, Action.RETRY, stage_subject(stage, user))]
     if not mine:

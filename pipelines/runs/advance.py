@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, QuerySet
 
 from .. import dag, events, snapshots
 from ..models import Environment, Run, Stage
@@ -100,6 +100,10 @@ def _wait(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) ->
         changes.reword(row.id, decision.code, decision.reason, due_at=due)
         return changes.show(row.id, row)
     _move(loaded, changes, decision, State.WAITING, code=decision.code, reason=decision.reason, due_at=due)
+    if loaded.run.trigger == "rollback" and decision.code == Reason.LOCK:
+        holder = loaded.environments[environment].holder_id
+        if holder is not None:
+            transaction.on_commit(partial(advance, holder))  # it makes room where it only waits itself
     return _replace_older(loaded, decision)
 
 
@@ -211,32 +215,43 @@ def holds_a_lock(run: Run) -> bool:
 
 
 def _release_locks(loaded: snapshots.Loaded) -> None:
-    """Give back each environment in which this run has nothing left to do, and let the next run know."""
+    """Give back each environment in which this run has nothing left to do, and let the next run know. Where it has but
+    waits for people, a roll back goes first: the run asks for the environment again."""
     for name, environment in loaded.environments.items():
         if environment.holder_id != loaded.run.pk:
             continue
-        if any(
-            node.environment == name and row.state not in ENDED
-            for node, row in zip(loaded.graph.nodes, loaded.rows, strict=True)
-        ):
+        nodes = zip(loaded.graph.nodes, loaded.rows, strict=True)
+        left = [row for node, row in nodes if node.environment == name and row.state not in ENDED]
+        if left and not (_only_waits(left) and _roll_back_waits(loaded.run, name)):
             continue
         Environment.objects.filter(pk=environment.pk, holder=loaded.run).update(holder=None)
         environment.holder_id = None
         transaction.on_commit(partial(wake_next, loaded.run.pipeline_id, name))
 
 
-def wake_next(pipeline: int, environment: str) -> None:
-    """Advance the run that has waited longest for an environment's lock."""
-    waiting = (
-        Stage.objects.filter(
-            Q(run__pipeline=pipeline, environment=environment, state=State.WAITING, reason_code=Reason.LOCK)
-        )
-        .order_by("run__number")
-        .values_list("run", flat=True)
-        .first()
+def _only_waits(rows: list[snapshots.Row]) -> bool:
+    """Whether nothing of these is under way: they have not begun, or ask before they begin."""
+    idle = (State.PENDING, State.WAITING)
+    return all(row.state in idle and not snapshots.has_begun(row) for row in rows)
+
+
+def _roll_back_waits(run: Run, environment: str) -> bool:
+    return _waiting_for(run.pipeline_id, environment).filter(run__trigger="rollback").exists()
+
+
+def _waiting_for(pipeline: int, environment: str) -> QuerySet[Stage]:
+    """The stages that wait for an environment's lock."""
+    return Stage.objects.filter(
+        run__pipeline=pipeline, environment=environment, state=State.WAITING, reason_code=Reason.LOCK
     )
-    if waiting is not None:
-        advance(waiting)
+
+
+def wake_next(pipeline: int, environment: str) -> None:
+    """Advance a roll back that waits for an environment's lock, else the run that has waited longest for it."""
+    waiting = _waiting_for(pipeline, environment).order_by("run__number").values_list("run", "run__trigger")
+    runs = [run for run, trigger in waiting if trigger == "rollback"] or [run for run, _ in waiting[:1]]
+    if runs:
+        advance(runs[0])
 
 
 def _set_run_state(loaded: snapshots.Loaded, changes: Changes) -> None:

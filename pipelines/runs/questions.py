@@ -85,13 +85,16 @@ def is_lost(stage: Stage) -> bool:
     return stage.state == State.UNKNOWN and stage.reason_code == "person"
 
 
+TERMINATED = "This run was terminated. Run its commit again as a new run."
+
+
 def why_not_retried(stage: Stage, went_on: str) -> str:
     """Why this stage cannot be done again in its run as it stands, as a sentence; "" if it can be, by whoever may.
     `went_on` is what `went_on_from` says of it."""
     if elsewhere := ordered_elsewhere(stage.run):
         return elsewhere
     if stage.run.stopping == "terminate":
-        return "This run was terminated. Run its commit again as a new run."
+        return TERMINATED
     if went_on:
         return (
             f"Stage {stage.name} has succeeded, and {went_on} went on from what it made. Run the commit again as a "
@@ -108,6 +111,8 @@ def why_not_skipped(stage: Stage) -> str:
         return elsewhere
     if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
         return "A gate is approved or rejected by the teams that it asks; it cannot be skipped."
+    if stage.run.stopping == "terminate":
+        return TERMINATED
     went_wrong = stage.state in (State.FAILED, State.ERROR)
     # What failed while its plan was made was approved by nobody.
     if is_paused(stage) or (went_wrong and (stage.plan_digest or not stage.gated)):

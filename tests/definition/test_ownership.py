@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.definition.kinds import KINDS, SINGLE_SECRETS
 from pipelines.definition.ownership import GuardedChange, guarded_changes
 from pipelines.definition.parse import parse
 
@@ -119,6 +120,37 @@ CASES = {
         [("keyed", "with", 'command: ["a"]', 'command: ["b"]', "ops")],
     ),
     "what a stage without secrets does": ([("pytest", "tox")], []),
+    "another team's secrets for a stage that is given to it": (
+        [
+            (
+                "test, kind: command, owner: dev, needs: [build], with: {command: [pytest]",
+                "test, kind: command, owner: ops, needs: [build], with: {command: [pytest], secrets: {K: key}",
+            )
+        ],
+        [
+            ("test", "owner", "dev", "ops", "dev"),
+            ("test", "secrets", "", "secrets key", "ops"),
+            ("test", "with", "", 'secrets: {"K": "key"}', "dev"),
+        ],
+    ),
+    "a token in another team's name": (
+        [("on_exit:", "- {name: new, kind: source, owner: ops, with: {token: key}}\non_exit:")],
+        [("new", "secrets", "", "secrets key", "ops")],
+    ),
+    "a vault's password in another team's name": (
+        [
+            (
+                "stages:\n",
+                "  qa: {owner: dev}\nstages:\n- {name: new, kind: ansible, owner: platform, environment: qa,"
+                " with: {vault_password: key}}\n",
+            )
+        ],
+        [("new", "secrets", "", "secrets key", "platform")],
+    ),
+    "engine": (
+        [("name: shop\n", "name: shop\nengine: argo\n")],
+        [("pipeline", "engine", "local", "argo", team) for team in ("dev", "ops", "platform")],
+    ),
     "retry": ([("{name: build,", "{name: build, retry: 3, timeout: 5m,")], []),
     "matrix": ([("x: [1, 2]", "x: [1]")], [("many", "matrix", "many[1], many[2]", "many[1]", "dev")]),
     "order of the file": ([(SHIP, ""), ("stages:\n", "stages:\n" + SHIP)], []),
@@ -131,6 +163,25 @@ def test_a_change_needs_the_present_owner(name):
     assert changes(*replacements) == tuple(GuardedChange(*change) for change in expected)
 
 
+def test_a_move_between_environments_of_one_owner_is_that_owners():
+    text = """
+name: demo
+environments: {one: {owner: ops}, two: {owner: ops}}
+stages: [{name: tune, kind: promote, owner: dev, environment: %s}]
+"""
+    was, moved = (parse(text % name).definition for name in ("one", "two"))
+    assert [(c.field, c.before, c.after, c.team) for c in guarded_changes(was, moved)] == [
+        ("environment", "one", "two", "dev"),
+        ("environment", "one", "two", "ops"),
+    ]
+
+
+def test_every_key_that_names_a_secret_is_known_as_one():
+    """Where one secret alone is named, by a key of its own; where there are several, they stand below `secrets`."""
+    found = {name for kind in KINDS.values() for name, key in kind.with_.keys.items() if "secret" in str(key.shape)}
+    assert found - {"secrets", "registries", "services"} == set(SINGLE_SECRETS)
+
+
 def test_a_first_file_is_free_but_for_environments_that_others_own():
     new = definition(FILE)
     assert guarded_changes(None, new) == ()
@@ -138,6 +189,18 @@ def test_a_first_file_is_free_but_for_environments_that_others_own():
         GuardedChange("environment production", "owner", "platform", "ops", "platform"),
         GuardedChange("ship", "stage", "", "promote of ops, in production, approved by ops (2)", "platform"),
     )
+
+
+def test_a_parameter_in_what_is_done_to_an_environment_is_guarded():
+    text = """
+name: demo
+parameters: {soak: {default: %s}}
+environments: {staging: {owner: platform}}
+stages:
+  - {name: look, kind: verify, owner: platform, environment: staging, with: {soak: "{{parameters.soak}}"}}
+"""
+    was, short = (parse(text % soak).definition for soak in ("30s", "1ms"))
+    assert [(c.stage, c.field, c.team) for c in guarded_changes(was, short)] == [("look", "parameter soak", "platform")]
 
 
 def test_a_parameter_that_decides_about_a_stage_is_guarded_like_it():

@@ -469,6 +469,16 @@ def test_a_stage_that_others_went_on_from_is_not_done_again(pipeline, working, c
         runs.retry(stage=stage(run, "build").pk, user=cast.ann)
 
 
+def test_nobody_skips_in_a_terminated_run(pipeline, working, cast, scripts):
+    scripts.ends("test", FAILED)
+    run = begin(pipeline, WORK)
+    working()
+    Run.objects.filter(pk=run.pk).update(stopping="terminate")
+    with pytest.raises(runs.Conflict, match="was terminated"):
+        runs.skip(stage=stage(run, "test").pk, user=cast.ann, reason="why not")
+    assert states(run)["test"] == "failed"
+
+
 def test_nobody_takes_up_a_terminated_run(pipeline, working, cast, scripts):
     scripts.ends("test", FAILED)
     run = begin(pipeline, WORK)

@@ -109,6 +109,15 @@ def test_a_lock_and_a_window_are_waited_for_once():
     assert decided(decide(snapshot(drawn, "waiting/window", frozen={"production": "x"}, exempt=frozenset({0}))), drawn)
 
 
+def test_a_run_finishes_in_a_freeze_what_it_has_begun_but_not_past_a_gate():
+    drawn = graph("a:\nb:", a={"environment": "production"}, b={"environment": "production", "gated": True})
+    frozen = {"production": "frozen until Monday"}
+    known = {"planned": [True, True], "approved": [False, True], "locks": {"production": Lock(ours=True)}}
+    found = decide(snapshot(drawn, "pending waiting/approval", frozen=frozen, **known))
+    assert [(one.position, one.do) for one in found] == [(0, Do.QUEUE), (1, Do.WAIT)]
+    assert found[1].code == "window"
+
+
 EXITS = graph("a:\nb: a\nreport:", report={"on_exit": True})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,60 @@ def test_an_environment_is_changed_by_one_run_at_a_time_in_their_order(pipeline,
     assert Environment.objects.get().holder is None
     ended = [Run.objects.get(pk=run.pk).ended_at for run in (first, second, third)]
     assert ended == sorted(ended)
+
+
+HALF_WAY = """
+environments: {production: {owner: ops}}
+stages:
+  - {name: migrate, kind: command, owner: ops, environment: production, with: {command: [x]}}
+  - {name: ship, kind: command, owner: ops, environment: production, needs: [migrate], gate: ops, with: {command: [x]}}
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("woken", [True, False], ids=["at once", "by the sweeper"])
+def test_a_roll_back_goes_before_a_run_that_only_asks(pipeline, working, cast, scripts, monkeypatch, woken):
+    """The run that asked goes on afterwards, once it has the environment again."""
+    first = begin(pipeline, HALF_WAY)
+    working()
+    assert states(first) == {"migrate": "succeeded", "ship": "waiting"}
+    assert Environment.objects.get().holder == first
+    queued = begin(pipeline, HALF_WAY)
+    working()
+    assert stage(queued, "migrate").reason_code == "lock"
+    back = Release.objects.create(name="r1", environment=Environment.objects.get(), commit="c" * 40)
+    with monkeypatch.context() as patch:
+        if not woken:  # the process died in the moment after
+            patch.setattr(sys.modules["pipelines.runs.advance"], "advance", lambda _: None)
+        run = runs.roll_back(release=back.pk, user=cast.olga, reason="it is broken")
+    if not woken:
+        assert Environment.objects.get().holder == first
+        sweep()
+    assert Environment.objects.get().holder == run
+    working()
+    assert stage(run, "roll-back").started_at
+    assert Environment.objects.get().holder == queued
+    asked = stage(first, "ship")
+    assert (asked.state, asked.reason_code) == ("waiting", "approval")
+    runs.approve(stage=asked.pk, user=cast.olga, digest=asked.plan_digest)
+    asked = stage(first, "ship")
+    assert (asked.reason_code, asked.reason) == ("lock", f"run #{queued.number} is changing production")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_roll_back_waits_for_what_is_under_way(pipeline, working, cast, scripts):
+    scripts.ends("migrate", Outcome("paused", "half way"), Outcome("succeeded"))
+    first = begin(pipeline, HALF_WAY)
+    working()
+    back = Release.objects.create(name="r1", environment=Environment.objects.get(), commit="c" * 40)
+    run = runs.roll_back(release=back.pk, user=cast.olga, reason="it is broken")
+    sweep()
+    assert stage(run, "roll-back").reason == f"run #{first.number} is changing production"
+    paused = stage(first, "migrate")
+    runs.approve(stage=paused.pk, user=cast.olga, digest=asked_digest(paused))
+    working()
+    assert stage(run, "roll-back").started_at
+    assert states(first) == {"migrate": "succeeded", "ship": "waiting"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -81,15 +81,17 @@ def _free_locks(now: datetime) -> None:
 def _held_locks(now: datetime) -> None:
     """Stages that wait for a lock and name somebody who has given it to another run since."""
     waiting = Stage.objects.filter(state=State.WAITING, reason_code=Reason.LOCK).order_by("run__number")
-    found = list(waiting.values_list("run", "run__pipeline", "environment", "reason"))
+    found = list(waiting.values_list("run", "run__pipeline", "environment", "reason", "run__trigger"))
     if not found:
         return
     held = Environment.objects.exclude(holder=None).values_list("pipeline", "name", "holder", "holder__number")
     holders = {(pipeline, name): (run, held_by(number, name)) for pipeline, name, run, number in held}
-    for run, pipeline, name, words in found:
+    for run, pipeline, name, words, trigger in found:
         holder, present = holders.get((pipeline, name), (run, ""))
         if holder != run and words != present:
             runs.advance(run)
+        if holder != run and trigger == "rollback":
+            runs.advance(holder)  # it makes room as soon as it only waits itself
 
 
 def _superseded(now: datetime) -> None:
