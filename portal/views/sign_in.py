@@ -9,6 +9,9 @@ from django.contrib.auth import forms, views
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 
+from teams import audit
+from teams.models import User
+
 LIMIT = 10
 PERIOD = 300  # seconds
 
@@ -30,10 +33,20 @@ class SignInForm(forms.AuthenticationForm):
             cleaned = super().clean()
         except ValidationError:
             cache.add(key, 0, PERIOD)
-            cache.incr(key)
+            self._record(cache.incr(key))
             raise
         cache.delete(key)
         return cleaned
+
+    def _record(self, tries: int) -> None:
+        """Who does not exist is not recorded: what was typed may be a password."""
+        user = User.objects.filter(username=self.cleaned_data.get("username", "")).first()
+        if user is not None:
+            why = (
+                "wrong password" if tries < LIMIT else f"wrong password; refused for {PERIOD // 60} minutes from now on"
+            )
+            target = f"user:{user.username}"
+            audit.write(actor=user.username, action="sign-in", target=target, allowed=False, reason=why)
 
     def _key(self) -> str:
         name = str(self.cleaned_data.get("username", "")).lower()

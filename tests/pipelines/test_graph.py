@@ -377,9 +377,9 @@ def test_ten_thousand_stages_are_drawn_at_once(pipeline):
     assert len(text) < 20_000
     times = []
     for _ in range(3):
-        begun = time.monotonic()
+        begun = time.process_time()  # what others do on the machine does not count
         picture(run)
-        times.append(time.monotonic() - begun)
+        times.append(time.process_time() - begun)
     assert min(times) < 1
 
 

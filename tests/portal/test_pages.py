@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from pipelines import runs
 from pipelines.models import Approval, DefinitionVersion, Delivery, Release, Stage
+from teams.models import AuditEntry
 from tests.pipelines.helpers import begin, stage, states
 
 pytestmark = pytest.mark.django_db
@@ -119,6 +120,12 @@ def test_guessing_passwords_is_slowed_down_for_that_name_alone(cast, client):
     assert "Too many attempts" in last.text
     assert "Too many attempts" in client.post("/sign-in", wrong | {"password": "a-long-password"}).text
     assert client.post("/sign-in", {"username": "olga", "password": "a-long-password"}).status_code == 302
+    tried = AuditEntry.objects.filter(action="sign-in", target="user:ann", allowed=False)
+    assert [entry.reason for entry in tried.order_by("pk")] == ["wrong password"] * 9 + [
+        "wrong password; refused for 5 minutes from now on"
+    ]
+    client.post("/sign-in", {"username": "a-password-typed-as-name", "password": "no"})
+    assert AuditEntry.objects.filter(action="sign-in").count() == 10
 
 
 # --- the inbox
