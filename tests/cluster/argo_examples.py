@@ -50,7 +50,8 @@ FROM ${BASE}
 RUN apt-get update \\
  && apt-get install -y --no-install-recommends curl influxdb jq nginx-light nodejs \\
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc /usr/share/man \\
- && ln -s true /bin/apk
+ && ln -s true /bin/apk \\
+ && ln -sf bash /bin/sh
 COPY argosay cowsay kubectl /usr/local/bin/
 COPY sitecustomize.py /etc/python3.11/sitecustomize.py
 CMD ["nginx", "-g", "daemon off;"]

@@ -49,6 +49,7 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
         "synchronization-db-mutex-tmpl-level", "synchronization-db-mutex-wf-level", "synchronization-db-tmpl-level",
         "synchronization-db-wf-level",
     ),
+    "it needs a node with 2 processors and 10 GiB to spare": ("pod-spec-from-previous-step",),
     "it needs kinds of other products": ("k8s-resource-log-selector",),
     "it does not end": ("forever",),
     "which nodes it has depends on how long others took": ("fibonacci-seq-conditional-param",),
