@@ -34,6 +34,7 @@ NAMESPACE = "burger"  # as the shipped manifests have it
 WORKERS = ("burger-ops", "burger-platform")  # whose stages change what is in the shop's namespaces
 CERTIFICATES = "certificates.pem"
 ONLY_FIRST = "--first"
+PATIENCE = 120.0  # seconds until the controller has seen the end of what the portal knows to have ended
 
 
 class ArgoStory(Story):
@@ -56,8 +57,16 @@ class ArgoStory(Story):
         pipeline = checkout / self._file
         pipeline.write_text(pipeline.read_text().replace("\ndescription:", "\nengine: argo\ndescription:", 1))
 
+    def _workflows(self) -> list[dict[str, Any]]:
+        found = kubectl(self.facts, "get", "workflows.argoproj.io", "-n", NAMESPACE, "-o", "json")
+        return list(json.loads(found)["items"])
+
     def _each_was_one_workflow(self) -> bool:
-        found = json.loads(kubectl(self.facts, "get", "workflows.argoproj.io", "-n", NAMESPACE, "-o", "json"))["items"]
+        # The portal knows of the end when the last pod reports it, the Workflow a little later.
+        deadline = time.monotonic() + PATIENCE
+        while not all(one["status"].get("finishedAt") for one in self._workflows()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        found = self._workflows()
         runs = self.client.get("runs", pipeline=self._pipeline)["results"]
         told = len(found) == len(runs)
         for workflow in found:

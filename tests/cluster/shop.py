@@ -32,6 +32,9 @@ def connect(facts: Facts, home: Path, shops: dict[str, str]) -> None:
     cluster = _Cluster(facts)
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ACCOUNT}})
     cluster.apply_file(RBAC / "account.yaml")
+    if not (home / "secrets").exists():
+        # The databases of another installation have passwords that this one does not know.
+        cluster.remove("namespace", *shops)
     for name in shops:
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         cluster.apply(pull_secret(facts, name))
@@ -106,6 +109,10 @@ class _Cluster:
     def apply(self, item: dict[str, Any]) -> None:
         self._kubectl("apply", "-f", "-", given=json.dumps(item))
 
+    def remove(self, kind: str, *names: str) -> None:
+        """Returns once they are gone."""
+        self._kubectl("delete", kind, *names, "--ignore-not-found", timeout=300)
+
     def apply_file(self, path: Path, namespace: str = ACCOUNT) -> None:
         self._kubectl("apply", "-n", namespace, "-f", str(path))
 
@@ -114,8 +121,9 @@ class _Cluster:
         token = self._kubectl("create", "token", ACCOUNT, "-n", ACCOUNT, "--duration=720h").strip()
         return self._facts.kubeconfig_of(ACCOUNT, token)
 
-    def _kubectl(self, *arguments: str, given: str | None = None) -> str:
-        return run([self._facts.kubectl, "--kubeconfig", self._facts.kubeconfig, *arguments], given=given)
+    def _kubectl(self, *arguments: str, given: str | None = None, timeout: float = 60) -> str:
+        command = [self._facts.kubectl, "--kubeconfig", self._facts.kubeconfig, *arguments]
+        return run(command, given=given, timeout=timeout)
 
 
 def write(path: Path, text: str) -> None:
