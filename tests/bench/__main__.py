@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "measure": ("tests.bench.measure",),
     "push": ("tests.bench.push",),
     "rollout": ("tests.bench.rollout",),
+    "argo": ("tests.bench.argo",),
+    "mirrored": ("tests.bench.mirrored",),
     "menu": ("tests.bench.menu",),
     "lighthouse": ("tests.bench.lighthouse",),
     "images": ("tests.bench.images",),

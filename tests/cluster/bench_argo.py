@@ -86,7 +86,7 @@ def measure(facts: Facts, sizes: tuple[int, int]) -> dict[str, Any]:
                     "bare_s": round(bare, 1),
                     "ratio": round(portal / bare, 2),
                 }
-                print(name, measured[name], flush=True)
+                print(name, measured[name], file=sys.stderr, flush=True)
         finally:
             site.close()
             core.delete_namespace(namespace, grace_period_seconds=0)
