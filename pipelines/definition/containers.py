@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.definition.loader import Node
 from pipelines.definition.report import Report, shown
-from pipelines.definition.shapes import BAD, NAME_PATTERN, Name, Shape, wrong_type
+from pipelines.definition.shapes import BAD, Name, Shape, wrong_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class ListOf:
     item: Shape
     minimum: int = 0
     maximum: int = 10_000
+    unique: bool = False
 
     @property
     def expected(self) -> str:
@@ -33,20 +34,31 @@ class ListOf:
             least = f"at least {self.minimum}" if len(node.items) < self.minimum else f"at most {self.maximum:,}"
             report.add(node, "bad-value", f"expected {least} in this list, found {len(node.items):,}")
             return BAD
+        if self.unique:
+            _report_doubles(node, report)
         read = self.item.read
         return [value for item in node.items if (value := read(item, report)) is not BAD]
 
     def json(self) -> dict[str, Any]:
-        limits = {"minItems": self.minimum} if self.minimum else {}
+        limits: dict[str, Any] = {"minItems": self.minimum} if self.minimum else {}
+        limits |= {"uniqueItems": True} if self.unique else {}
         return {"type": "array", "items": self.item.json(), "maxItems": self.maximum, **limits}
+
+
+def _report_doubles(node: Node, report: Report) -> None:
+    seen: set[str] = set()
+    for item in node.items:
+        if item.kind == "scalar" and item.text in seen:
+            report.add(item, "duplicate", f"{shown(item.text)} stands here twice")
+        seen.add(item.text)
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """A mapping whose keys the author chooses; `names` says that they have to be names."""
+    """A mapping whose keys the author chooses; `key` says what they have to look like, None that they may be any."""
 
     value: Shape
-    names: bool = True
+    key: Shape | None = field(default_factory=Name)
     minimum: int = 0
 
     @property
@@ -61,14 +73,14 @@ class MapOf:
             report.add(node, "bad-value", f"expected at least {self.minimum} in this mapping, found {len(pairs)}")
         found = {}
         for key, (key_node, value_node) in pairs.items():
-            named = not self.names or Name().read(key_node, report) is not BAD
+            named = self.key is None or self.key.read(key_node, report) is not BAD
             value = self.value.read(value_node, report)
             if named and value is not BAD:
                 found[key] = value
         return found
 
     def json(self) -> dict[str, Any]:
-        names = {"propertyNames": {"pattern": NAME_PATTERN}} if self.names else {}
+        names = {"propertyNames": self.key.json()} if self.key else {}
         limits = {"minProperties": self.minimum} if self.minimum else {}
         return {"type": "object", "additionalProperties": self.value.json(), **names, **limits}
 
@@ -87,10 +99,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mapping with these keys and no others. `what` names it in messages ("a stage")."""
+    """A mapping with these keys and no others. `what` names it in messages ("a stage"). With `one_of_them` exactly one
+    of the keys has to be there. `rule` looks at the keys that are there, beside each other."""
 
     what: str
     keys: Mapping[str, Key] = field(default_factory=dict)
+    one_of_them: bool = False
+    rule: Callable[[Mapping[str, Node], Report], None] | None = None
 
     @property
     def expected(self) -> str:
@@ -100,6 +115,11 @@ class Record:
         fields = self.fields(node, report)
         if fields is None:
             return BAD
+        if self.one_of_them and len(node.items) != 1:
+            message = f"{self.what} has exactly one of {', '.join(self.keys)}, found {len(node.items)}"
+            report.add(node, "bad-value", message)
+        if self.rule:
+            self.rule(fields, report)
         values = ((key, self.keys[key].shape.read(value, report)) for key, value in fields.items())
         return {key: value for key, value in values if value is not BAD}
 
@@ -113,7 +133,8 @@ class Record:
             if key in self.keys:
                 found[key] = value_node
             else:
-                meant.add(report.unknown(key_node, "unknown-key", f"key of {self.what}", key, self.keys))
+                report.unknown(key_node, "unknown-key", f"key of {self.what}", key, self.keys)
+                meant.add(report.nearest(key, self.keys))
         if not partial:
             for key, known in self.keys.items():
                 # A key that is there with a typing error is not missing as well.
@@ -128,6 +149,7 @@ class Record:
             "properties": {key: known.json() for key, known in self.keys.items()},
             "additionalProperties": False,
             **({"required": required} if required else {}),
+            **({"minProperties": 1, "maxProperties": 1} if self.one_of_them else {}),
         }
 
 

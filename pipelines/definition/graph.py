@@ -18,7 +18,7 @@ from pipelines.definition.depends import (
 from pipelines.definition.loader import Node
 from pipelines.definition.model import StageDef
 from pipelines.definition.ownership import OWNERSHIP_STAGE
-from pipelines.definition.report import Report, shown
+from pipelines.definition.report import Mention, Report, shown
 
 Place = tuple[int, int]
 
@@ -33,8 +33,9 @@ _RAN = sum(sets_within(frozenset({state}), several=False) for state in ("succeed
 
 @dataclass(slots=True)
 class Entry:
-    """One stage as the file has it, before its matrix: `needs` are the names it waits for, with their places,
-    and `asks` the stages whose state its `when` mentions. `stages` are its combinations, or itself."""
+    """One stage as the file has it, before its matrix: `needs` are the names it waits for, with their places, `asks`
+    the stages whose state its `when` mentions, and `mentions` the artifacts in its `with`. `stages` are its
+    combinations, or itself."""
 
     name: str
     at: Node
@@ -42,6 +43,7 @@ class Entry:
     needs: list[tuple[str, Place]] = field(default_factory=list)
     expression: Expression | None = None
     asks: list[tuple[str, Place]] = field(default_factory=list)
+    mentions: list[Mention] = field(default_factory=list)
     matrix: bool = False
     stages: list[StageDef] = field(default_factory=list)
     depends_at: Node | None = None
@@ -51,7 +53,7 @@ def check_graph(entries: Sequence[Entry], report: Report) -> None:
     """Report everything that is wrong between stages."""
     by_name = _unique(entries, report)
     _check_needs(entries, by_name, report)
-    needs = {name: _known_needs(entry, by_name) for name, entry in by_name.items()}
+    needs = {name: known_needs(entry, by_name) for name, entry in by_name.items()}
     _check_width(by_name, needs, report)
     _check_cycles(by_name, needs, report)
     _check_reachable(by_name, report)
@@ -81,7 +83,8 @@ def _check_width(by_name: Mapping[str, Entry], needs: Mapping[str, Sequence[str]
             return
 
 
-def _known_needs(entry: Entry, by_name: Mapping[str, Entry]) -> list[str]:
+def known_needs(entry: Entry, by_name: Mapping[str, Entry]) -> list[str]:
+    """The stages that it needs, without those that the file does not have."""
     return list(dict.fromkeys(name for name, _ in entry.needs if name in by_name))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipelines.definition.model import Problem
 
 MAX_PROBLEMS = 1000
-# Comparing one word with 10,000 names takes difflib some 30 ms, so a file full of errors gets this many
-# comparisons and then a lookup that only finds names one edit away.
-_COMPARISONS = 20_000
+# Comparing one word with 10,000 short names takes difflib some 30 ms and with long ones ten times that, so a file full
+# of errors gets so many characters compared, and then a lookup that only finds names one edit away.
+_COMPARED = 200_000
 
 
 class Placed(Protocol):
@@ -25,11 +26,26 @@ class Placed(Protocol):
     def column(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A place that names what a stage makes, of one of these `sorts`; `words` may stand there as well."""
+
+    name: str
+    line: int
+    column: int
+    sorts: tuple[str, ...]
+    words: tuple[str, ...] = ()
+
+
 class Report:
-    """Collects problems; the same problem at the same place counts once (a template used twice, say)."""
+    """Collects problems; the same problem at the same place counts once (a template used twice, say). `mentions` are
+    the names of artifacts that were read since they were taken out last: whether they mean something is seen once all
+    stages are known."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, int, str], Problem] = {}
+        self._unknown: dict[tuple[int, int, str], tuple[str, str, Collection[str]]] = {}
+        self.mentions: list[Mention] = []
         self._compared = 0
         self._neighbours: dict[int, dict[str, str]] = {}
         self._answers: dict[int, tuple[Collection[str], dict[str, str]]] = {}
@@ -41,14 +57,28 @@ class Report:
         line, column = at if isinstance(at, tuple) else (at.line, at.column)
         self._found.setdefault((line, column, message), Problem(line, column, message, hint, code))
 
-    def unknown(self, at: Placed | tuple[int, int], code: str, what: str, word: str, known: Collection[str]) -> str:
-        """Report that `word` is no `what`. Returns the hint: the nearest of `known`, or all of them where
-        they are few."""
+    def unknown(self, at: Placed | tuple[int, int], code: str, what: str, word: str, known: Collection[str]) -> None:
+        """Report that `word` is no `what`. The hint is the nearest of `known`, or all of them where they are few; it is
+        looked for once the problems are asked for, and only for those that are told."""
+        message = f"unknown {what} {shown(word)}"
+        self.add(at, code, message)
+        line, column = at if isinstance(at, tuple) else (at.line, at.column)
+        self._unknown.setdefault((line, column, message), (what, word, known))
+
+    def mentioned(self) -> list[Mention]:
+        """Take out what has been mentioned."""
+        found, self.mentions = self.mentions, []
+        return found
+
+    def _hinted(self, problem: Problem) -> Problem:
+        asked = self._unknown.get((problem.line, problem.column, problem.message))
+        if asked is None:
+            return problem
+        what, word, known = asked
         hint = self.nearest(word, known)
         if not hint and len(known) <= 12:
             hint = "use one of: " + ", ".join(sorted(known)) if known else f"the file has no {what}"
-        self.add(at, code, f"unknown {what} {shown(word)}", hint)
-        return hint
+        return replace(problem, hint=hint)
 
     def nearest(self, word: str, known: Collection[str]) -> str:
         """The name of `known` that is most like `word`, or ""."""
@@ -61,8 +91,8 @@ class Report:
         return answers[word]
 
     def _nearest(self, word: str, known: Collection[str]) -> str:
-        self._compared += len(known)
-        if self._compared > _COMPARISONS and len(known) > 100:
+        self._compared += sum(map(len, known))
+        if self._compared > _COMPARED and len(known) > 100:
             return self._one_edit_away(word, known)
         found = difflib.get_close_matches(word, list(known), 1)
         if not found:
@@ -80,11 +110,12 @@ class Report:
     def problems(self) -> tuple[Problem, ...]:
         """All problems in the file's order; past MAX_PROBLEMS the last one says how many more there are."""
         ordered = sorted(self._found.values(), key=lambda problem: (problem.line, problem.column, problem.message))
+        told = tuple(map(self._hinted, ordered[:MAX_PROBLEMS]))
         if len(ordered) <= MAX_PROBLEMS:
-            return tuple(ordered)
+            return told
         rest = ordered[MAX_PROBLEMS]
         more = Problem(rest.line, rest.column, f"{len(ordered) - MAX_PROBLEMS} more problems follow", code="too-many")
-        return (*ordered[:MAX_PROBLEMS], more)
+        return (*told, more)
 
 
 def _shortened(word: str) -> Iterable[str]:

@@ -70,7 +70,7 @@ GATE = Record(
     "a gate",
     {
         "teams": Key(
-            OneOf(list=ListOf(Name("a team"), minimum=1), map=MapOf(Number(1, 100), minimum=1)),
+            OneOf(list=ListOf(Name("a team"), minimum=1, unique=True), map=MapOf(Number(1, 100), minimum=1)),
             "Teams that all have to approve: a list, or team to number of people (1 or more).",
             required=True,
         ),
@@ -97,8 +97,10 @@ RETRY = Record(
 _BODY: dict[str, Key] = {
     "title": Key(Text(maximum=200), "What people read; the name unless given."),
     "kind": Key(Name("a kind"), "Kind of work.", required=True),
-    "owner": Key(Name("a team"), "Team that alone may approve, retry, skip or change it.", required=True),
-    "needs": Key(ListOf(Name("a stage")), "Stages that have to succeed, or be skipped, before it."),
+    "owner": Key(
+        Name("a team"), "Team that alone may retry, skip or change it; who approves it, its gate says.", required=True
+    ),
+    "needs": Key(ListOf(Name("a stage"), unique=True), "Stages that have to succeed, or be skipped, before it."),
     "depends": Key(Text("an expression"), "Argo's logic instead of needs: A.Succeeded && (B.Failed || C.Skipped)."),
     "when": Key(Text("a condition", loose=True), "Condition without which it is skipped: run.branch == 'main'."),
     "gate": Key(OneOf(scalar=Name("a team"), map=GATE), "Who approves its plan before it runs."),
@@ -169,6 +171,7 @@ def _stage_schema(kinds: Mapping[str, Kind]) -> dict[str, Any]:
     rules: list[dict[str, Any]] = [
         {"if": {"not": {"required": ["use"]}}, "then": {"required": ["kind", "owner"]}},
         {"not": {"required": ["needs", "depends"]}},
+        {"dependentRequired": {"inputs": ["use"]}},
     ]
     rules += [_kind_rule(name, kind) for name, kind in kinds.items()]
     return {**schema, "allOf": rules}

@@ -4,12 +4,14 @@ itself as JSON Schema, so that the check and the published schema cannot differ.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipelines.definition.durations import DurationError, cron_problem, parse_duration, suggest_duration
+from pipelines.definition.forms import written
 from pipelines.definition.loader import Node
-from pipelines.definition.report import Report, shown
+from pipelines.definition.report import Mention, Report, shown
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 DURATION_PATTERN = r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"
@@ -185,6 +187,104 @@ class Duration:
     def json(self) -> dict[str, Any]:
         duration = {"type": "string", "pattern": DURATION_PATTERN}
         return _or_placeholder(duration, self.placeholders)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Text of one form: the regular expression has to fit as a whole. `meant` says what was probably meant by another
+    text, or ""."""
+
+    expected: str
+    form: str
+    meant: Callable[[str], str] = str
+
+    def read(self, node: Node, report: Report) -> Any:
+        if has_placeholder(node):
+            return node.text
+        if node.kind != "scalar" or not isinstance(node.value, str):
+            return wrong_type(node, self, report)
+        if not written(self.form).fullmatch(node.text):
+            near = self.meant(node.text)
+            hint = near if written(self.form).fullmatch(near) else ""
+            report.add(node, "bad-value", f"expected {self.expected}, found {shown(node.text)}", hint)
+            return BAD
+        return node.text
+
+    def json(self) -> dict[str, Any]:
+        return _or_placeholder({"type": "string", "pattern": f"^(?:{self.form})$"}, placeholders=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    expected: str = "a regular expression"
+
+    def read(self, node: Node, report: Report) -> Any:
+        if node.kind != "scalar" or not isinstance(node.value, str):
+            return wrong_type(node, self, report)
+        try:
+            re.compile("" if has_placeholder(node) else node.text)
+        except re.error as error:
+            place = node.at(error.pos or 0)
+            report.add(place, "bad-value", f"{shown(node.text)} is no regular expression: {error.msg}")
+            return BAD
+        return node.text
+
+    def json(self) -> dict[str, Any]:
+        return {"type": "string", "format": "regex"}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The name of an artifact of one of these sorts, which a stage before makes; or one of `words`."""
+
+    sorts: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    expected: str = "an artifact"
+
+    def read(self, node: Node, report: Report) -> Any:
+        text = Text(self.expected).read(node, report)
+        if text is not BAD and text not in self.words and not has_placeholder(node):
+            report.mentions.append(Mention(text, node.line, node.column, self.sorts, self.words))
+        return text
+
+    def json(self) -> dict[str, Any]:
+        return Text(self.expected).json()
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """`first` where the value is of one of these types, `other` for all else."""
+
+    of: tuple[type, ...]
+    first: Shape
+    other: Shape
+
+    @property
+    def expected(self) -> str:
+        return f"{self.first.expected} or {self.other.expected}"
+
+    def read(self, node: Node, report: Report) -> Any:
+        return (self.first if type(node.value) in self.of else self.other).read(node, report)
+
+    def json(self) -> dict[str, Any]:
+        return {"anyOf": [self.first.json(), self.other.json()]}
+
+
+@dataclass(frozen=True, slots=True)
+class OrNothing:
+    """The shape, or nothing, which means an empty mapping."""
+
+    shape: Shape
+
+    @property
+    def expected(self) -> str:
+        return self.shape.expected
+
+    def read(self, node: Node, report: Report) -> Any:
+        return {} if node.kind == "scalar" and node.value is None else self.shape.read(node, report)
+
+    def json(self) -> dict[str, Any]:
+        return {"anyOf": [self.shape.json(), {"type": "null"}]}
 
 
 @dataclass(frozen=True, slots=True)

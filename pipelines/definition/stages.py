@@ -18,7 +18,7 @@ from pipelines.definition.loader import Node
 from pipelines.definition.matrix import Combination, combinations_of
 from pipelines.definition.model import Gate, GateTeam, Parameter, Retry, StageDef
 from pipelines.definition.placeholders import DOTTED, PLACEHOLDER, RUN_FIELDS, fill
-from pipelines.definition.report import Report, shown
+from pipelines.definition.report import Report
 from pipelines.definition.schema import MAX_STAGES, STAGE
 from pipelines.definition.shapes import BAD, has_placeholder
 from pipelines.definition.templates import (
@@ -173,13 +173,9 @@ class _OneStage:
     def gate_teams(self, node: Node | None, value: Any) -> tuple[GateTeam, ...]:
         if node is None or value is None:
             return ()
-        seen: set[str] = set()
         for item in node.items:
             place = item if isinstance(item, Node) else item[0]
             self.reader.check_team(place, place.text)
-            if place.text in seen and node.kind == "list":
-                self.report.add(place, "duplicate", f"the team {shown(place.text)} stands here twice")
-            seen.add(place.text)
         quorums = value if isinstance(value, dict) else dict.fromkeys(value, 1)
         return tuple(GateTeam(team, quorum) for team, quorum in quorums.items())
 
@@ -219,9 +215,7 @@ class _OneStage:
             return ""
         seen: set[str] = set()
         for item in needs.items:
-            if item.text in seen:
-                self.report.add(item, "duplicate", f"{shown(item.text)} stands here twice")
-            elif item.text in names:
+            if item.text in names and item.text not in seen:
                 entry.needs.append((item.text, (item.line, item.column)))
             seen.add(item.text)
         return " && ".join(name for name, _ in entry.needs)
@@ -273,10 +267,10 @@ class _OneStage:
             base,
             when=self.when(nodes.get("when"), entry),
             environment=self.environment(nodes.get("environment")),
-            with_=self.settings(base.kind, nodes.get("with")),
+            with_=self.settings(entry, base.kind, nodes.get("with")),
         )
 
-    def settings(self, kind: str, node: Node | None) -> Mapping[str, Any]:
+    def settings(self, entry: Entry, kind: str, node: Node | None) -> Mapping[str, Any]:
         known = self.reader.kinds.get(kind)
         if node is None:
             if known and known.required:
@@ -286,6 +280,7 @@ class _OneStage:
         if known is None:
             return {}
         value = known.with_.read(node, self.report)
+        entry.mentions += self.report.mentioned()
         return {} if value is BAD else value
 
     def when(self, node: Node | None, entry: Entry) -> str:

@@ -19,6 +19,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from pipelines.definition import forms
 from pipelines.executors import process
 from pipelines.executors.attempt import (
     DEFAULT_TIMEOUT,
@@ -50,7 +51,7 @@ from pipelines.executors.store import Store
 
 DEFAULT_OUTPUT_LIMIT = 10 * 2**20
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = forms.written(forms.VARIABLE)
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -48,8 +48,8 @@ CASES = {
     "gate dropped": ([(" gate: {teams: {ops: 2}},", "")], [("ship", "gate", "ops (2)", "", "ops")]),
     "quorum": ([("ops: 2", "ops: 1")], [("ship", "gate", "ops (2)", "ops (1)", "ops")]),
     "kind": (
-        [("promote", "publish, with: {artifacts: [a]}")],
-        [("ship", "kind", "promote", "publish", "ops"), ("ship", "with", "", 'artifacts: ["a"]', "ops")],
+        [("promote", "verify, with: {soak: 2s}")],
+        [("ship", "kind", "promote", "verify", "ops"), ("ship", "with", "", 'soak: "2s"', "ops")],
     ),
     "with of what acts on an environment": (
         [("kind: promote", "kind: promote, with: {release: other}")],

@@ -21,7 +21,7 @@ from pipelines.definition.model import (
     Trigger,
 )
 from pipelines.definition.parse import parse
-from pipelines.definition.report import MAX_PROBLEMS, format_problems
+from pipelines.definition.report import MAX_PROBLEMS, Report, format_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ stages:
     environment: "{{parameters.where}}"
     gate: {teams: {ops: 2, platform: 1}, self_approval: true, reason_required: true, expires: 2d}
     with:
-      services: {web: {artifact: unit, command: [serve], replicas: "{{parameters.level}}"}}
+      services: {web: {artifact: "{{parameters.who}}", command: [serve], replicas: "{{parameters.level}}"}}
   - {name: check, kind: gate, owner: ops, needs: [deploy], gate: ops, retry: 2}
 on_exit:
   - {name: tell, kind: source, owner: dev, depends: deploy.Failed}
@@ -194,6 +194,14 @@ def test_ten_thousand_mistakes_are_cut_off_and_still_get_names():
     assert len(problems) == MAX_PROBLEMS + 1
     assert problems[500] == Problem(505, problems[500].column, problems[500].message, "s250", "unknown-stage")
     assert problems[-1].message.endswith("more problems follow")
+
+
+def test_nearest_names_are_looked_for_only_where_they_are_told(monkeypatch):
+    """Of 10,000 mistakes 1,000 are told, and the search for what was meant is what takes time."""
+    words, search = [], Report._nearest
+    monkeypatch.setattr(Report, "_nearest", lambda self, word, known: words.append(word) or search(self, word, known))
+    parse(large_file(10_000).replace("needs: [s", "needs: [z"))
+    assert 0 < len(words) <= MAX_PROBLEMS
 
 
 def test_a_chain_and_a_ring_of_ten_thousand_stages_need_no_recursion():

@@ -71,7 +71,7 @@ CASES = {
             3,
             3,
             'a stage needs the key "owner"',
-            "Team that alone may approve, retry, skip or change it.",
+            "Team that alone may retry, skip or change it; who approves it, its gate says.",
             "missing-key",
         ),
     ),

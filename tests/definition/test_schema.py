@@ -66,6 +66,23 @@ def test_bad_files_do_not(name):
     assert not VALIDATOR.is_valid(read(CASES[name][0]))
 
 
+STAGE_HEAD = {"name": "a", "kind": "noop", "owner": "dev"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "good"),
+    [
+        ({"gate": {"teams": ["dev", "dev"]}}, False),
+        ({"gate": {"teams": ["dev", "ops"]}}, True),
+        ({"needs": ["b", "b"]}, False),
+        ({"inputs": {"x": 1}}, False),
+        ({"inputs": {"x": 1}, "use": "t"}, True),
+    ],
+)
+def test_what_stands_twice_or_alone_is_wrong_for_editors_too(stage, good):
+    assert VALIDATOR.is_valid({"name": "a", "stages": [{**STAGE_HEAD, **stage}]}) is good
+
+
 def test_every_key_is_described():
     schema = json_schema()
     assert set(schema["properties"]) == set(FILE.keys)

@@ -63,7 +63,7 @@ class OrNothing:
 _SHAPES: dict[str, Shape] = {
     "one": One(),
     "any": Anything(),
-    "map": MapOf(Anything(), names=False),
+    "map": MapOf(Anything(), key=None),
     "list": ListOf(Anything()),
 }
 
@@ -81,7 +81,7 @@ _CALL: dict[str, Shape] = {
     "withItems": ListOf(Anything()),
     "withSequence": Known("withSequence"),
     "continueOn": Known("continueOn"),
-    "hooks": MapOf(Known("hook"), names=False),
+    "hooks": MapOf(Known("hook"), key=None),
 }
 _OF_SPEC: dict[str, Shape] = {
     "templates": ListOf(Known("template")),
@@ -89,7 +89,7 @@ _OF_SPEC: dict[str, Shape] = {
     "workflowTemplateRef": Known("workflowTemplateRef"),
     "templateDefaults": Known("template"),
     "retryStrategy": Known("retryStrategy"),
-    "hooks": MapOf(Known("hook"), names=False),
+    "hooks": MapOf(Known("hook"), key=None),
 }
 _OF_TEMPLATE: dict[str, Shape] = {
     "inputs": Known("arguments"),

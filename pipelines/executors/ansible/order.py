@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipelines.definition import forms
 from pipelines.executors.attempt import artifact
 from pipelines.executors.base import Artifact, PlanError, StageSpec
 from pipelines.executors.verify.settings import release_name
@@ -24,8 +24,7 @@ KEYS = (
     "_retry",
 )
 RESERVED = "burger_"
-_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_SECRET = re.compile(r"[A-Z_][A-Z0-9_]*")
+_VARIABLE, _SECRET = forms.written(forms.PLAYBOOK_VARIABLE), forms.written(forms.CAPITALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def _variables(given: object) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise PlanError(f"`with.variables` has to map names to values, found {type(given).__name__}.")
     for name in given:
-        if not _VARIABLE.fullmatch(str(name)) or str(name).startswith(RESERVED):
+        if not _VARIABLE.fullmatch(str(name)):
             raise PlanError(
                 f"`with.variables` has the name {name!r}; expected letters, digits and _, beginning with a "
                 f"letter, and not with {RESERVED!r}, which the portal uses itself."

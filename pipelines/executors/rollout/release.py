@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-ASSETS = "assets"
+from pipelines.definition.forms import ASSETS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,23 +12,20 @@ with:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.definition import forms
 from pipelines.definition.durations import DurationError, parse_duration
 from pipelines.executors.base import Artifact, PlanError, StageSpec
 from pipelines.executors.rollout import strategy
-from pipelines.executors.rollout.release import ASSETS, Service
+from pipelines.executors.rollout.release import Service
 from pipelines.executors.verify.settings import Settings as VerifySettings
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,40}[a-z0-9])?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PATH = re.compile(r"/[A-Za-z0-9._~/%-]*")
+_NAME, _VARIABLE, _PATH = (forms.written(form) for form in (forms.SERVICE, forms.VARIABLE, forms.PREFIX))
 _SERVICE_KEYS = {"artifact", "command", "route", "replicas", "health", "env", "secrets", "drain"}
 _KEYS = {"services", "strategy", "errors", "progressDeadline", "release", "rollback_to", "target", "_retry"}
-MOST_REPLICAS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +152,11 @@ def _service(spec: StageSpec, name: str, value: Any) -> Service:
     if not isinstance(command, Sequence) or isinstance(command, str) or not command:
         raise PlanError(f"{place}.command is {command!r}; expected a list: the program and its arguments.")
     route = str(value.get("route", ""))
-    if route not in ("", ASSETS) and not _PATH.fullmatch(route):
-        raise PlanError(f"{place}.route is {route!r}; expected a path prefix such as /, or {ASSETS}.")
+    if route not in ("", forms.ASSETS) and not _PATH.fullmatch(route):
+        raise PlanError(f"{place}.route is {route!r}; expected a path prefix such as /, or {forms.ASSETS}.")
     health = value.get("health", "/healthz")
+    if isinstance(health, Mapping):
+        _only(health, {"path"}, f"{place}.health")
     health = str(health.get("path", "/healthz") if isinstance(health, Mapping) else health)
     if not _PATH.fullmatch(health):
         raise PlanError(f"{place}.health is {health!r}; expected a path such as /healthz.")
@@ -166,7 +165,7 @@ def _service(spec: StageSpec, name: str, value: Any) -> Service:
         digest=artifact.digest,
         command=tuple(str(word) for word in command),
         route=route,
-        replicas=whole(value.get("replicas", 1), f"{place}.replicas", 1, MOST_REPLICAS),
+        replicas=whole(value.get("replicas", 1), f"{place}.replicas", 1, forms.MOST_REPLICAS),
         health=health,
         env=_variables(value.get("env"), f"{place}.env"),
         secrets=_variables(value.get("secrets"), f"{place}.secrets"),

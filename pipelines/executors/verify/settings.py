@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.definition import forms
 from pipelines.definition.durations import DurationError, parse_duration
 from pipelines.executors.base import PlanError, StageSpec
 from pipelines.performance.budgets import Budget, BudgetError, parse
@@ -30,7 +31,7 @@ KEYS = (
 TOO_FEW = ("ask", "probes")
 # What a rollout adds to those of its step: the release to probe beside, and the one that serves the other customers.
 INNER = ("baseline", "beside")
-_PATH = re.compile(r"/[\x21-\x7e]*")
+_PATH = forms.written(forms.ADDRESS)
 
 
 def release_name(spec: StageSpec) -> str:

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipelines.definition.forms import MOST_REPLICAS
 from pipelines.executors.base import Artifact, PlanError, StageSpec
 from pipelines.executors.rollout import strategy as strategies
-from pipelines.executors.rollout.settings import MOST_REPLICAS, duration, parse_strategy, whole
+from pipelines.executors.rollout.settings import duration, parse_strategy, whole
 
 MANIFESTS = "docker/k8s"
 _KEYS = {

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.definition.forms import ASSETS
 from pipelines.executors.rollout.local.desired import DesiredState
-from pipelines.executors.rollout.release import ASSETS
 
 ENTRY = "env-{}"
 CONTROL = "keeper"

@@ -1,0 +1,29 @@
+"""How some values of a stage's `with` have to be written, once: the file is checked against these forms, and so is what
+an executor is handed, where parameters are filled in. Each is a regular expression for the whole text."""
+
+from __future__ import annotations
+
+import re
+
+# Name of a service, which becomes part of names of processes and hosts.
+SERVICE = r"[a-z0-9](?:[a-z0-9-]{0,40}[a-z0-9])?"
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+# Variables of playbooks: those that begin with "burger_" are the portal's own.
+PLAYBOOK_VARIABLE = r"(?!burger_)[A-Za-z][A-Za-z0-9_]*"
+CAPITALS = r"[A-Z_][A-Z0-9_]*"
+# A path prefix, or a path that says whether something is well.
+PREFIX = r"/[A-Za-z0-9._~/%-]*"
+# The route of whatever is addressed by its release.
+ASSETS = "assets"
+# A path of a site, as it is asked for.
+ADDRESS = r"/[\x21-\x7e]*"
+# So many, or such a part of all.
+COUNT_OR_SHARE = r"[0-9]+%?"
+# From 0 to 1, or to 100 %.
+SHARE = r"(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?)%|0?\.[0-9]+|0|1(?:\.0+)?"
+MOST_REPLICAS = 50
+
+
+def written(form: str) -> re.Pattern[str]:
+    """The form, compiled; to be asked with `fullmatch`."""
+    return re.compile(form, re.ASCII)

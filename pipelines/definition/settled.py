@@ -1,0 +1,26 @@
+"""Shapes that the `with` of several kinds of stages share. A number or a flag may be a placeholder of a parameter."""
+
+from __future__ import annotations
+
+from pipelines.definition import forms
+from pipelines.definition.containers import Key, ListOf, MapOf
+from pipelines.definition.shapes import Duration, Form, Number, Text
+
+WORDS = ListOf(Text("text", loose=True, empty=True), minimum=1)
+NAMES = ListOf(Text("a name"))
+VALUES = MapOf(Text("text", loose=True, empty=True))
+VARIABLE = Form("a variable's name of letters, digits and _", forms.VARIABLE, lambda text: text.replace("-", "_"))
+ENV = MapOf(Text("text", loose=True, empty=True), VARIABLE)
+SECRETS = Key(MapOf(Text("a reference to a secret"), VARIABLE), "Variable to reference of a secret of the owner.")
+
+
+def duration() -> Duration:
+    return Duration(placeholders=True)
+
+
+def number(minimum: float, maximum: float, *, whole: bool = True) -> Number:
+    return Number(minimum, maximum, whole, placeholders=True)
+
+
+def command(text: str) -> Key:
+    return Key(WORDS, f"{text} The program and its arguments, one by one; no shell is between.", required=True)
