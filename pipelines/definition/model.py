@@ -86,7 +86,8 @@ class EnvironmentDef:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Globs; an empty tuple matches nothing for branches and tags, and everything for paths."""
+    """Globs; an empty tuple matches nothing for tags, and everything for paths. Without branches no branch matches, or
+    any does where there are paths."""
 
     branches: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()

@@ -60,7 +60,7 @@ PARAMETER = Record(
 TRIGGERS = Record(
     "on",
     {
-        "branches": Key(_GLOBS, "Globs of branches whose pushes start a run."),
+        "branches": Key(_GLOBS, "Globs of branches whose pushes start a run; with paths alone, any does."),
         "paths": Key(_GLOBS, "Globs of paths, of which a push has to change one; all unless given."),
         "tags": Key(_GLOBS, "Globs of tags that start a run."),
         "schedule": Key(ListOf(Cron(), maximum=20), "Cron expressions (UTC) that start a run."),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import runs
-from pipelines.engines.local.intake import everybody, read_commit
+from pipelines.engines.local.intake import everybody, not_triggered, read_commit
 from pipelines.executors.source import RefusedInputError
 from pipelines.models import Delivery, Run
 from pipelines.runs import Push, receive
@@ -121,3 +121,30 @@ def test_paths_are_those_of_the_whole_push(origin, pipeline, working):
     last = push(origin.commit(readme="3"))
     assert last.run is None
     assert last.note == "none of the changed files matches the path triggers"
+
+
+def test_what_is_moved_out_of_a_path_is_a_change_in_it(origin, pipeline):
+    before = origin.commit(src__a="a long enough text to be found again\n")
+    (origin.path / "lib").mkdir()
+    origin.git("mv", "src/a", "lib/a")
+    moved = origin.commit()
+    found = read_commit(pipeline, ref="refs/heads/main", commit=moved, before=before)
+    assert set(found.paths) == {"src/a", "lib/a"}
+
+
+@pytest.mark.parametrize(
+    ("on", "ref", "path", "starts"),
+    [
+        ("{paths: ['src/**']}", "refs/heads/any/branch", "src/a", True),
+        ("{paths: ['src/**']}", "refs/heads/any/branch", "lib/a", False),
+        ("{paths: ['src/**']}", "refs/tags/v1", "src/a", False),
+        ("{paths: ['src/**'], branches: [main]}", "refs/heads/other", "src/a", False),
+        ("{tags: ['v*']}", "refs/heads/main", "src/a", False),
+        ("{tags: ['v*']}", "refs/tags/v1", "src/a", True),
+        ("{branches: ['release/*']}", "refs/heads/release/1", "src/a", True),
+        ("{branches: ['release/*']}", "refs/heads/release/1/fix", "src/a", False),
+    ],
+)
+def test_which_pushes_start_a_run(on, ref, path, starts):
+    text = f"name: demo\non: {on}\nstages: [{{name: a, kind: noop, owner: dev}}]\n"
+    assert (not_triggered(text.encode(), ref, [path]) == "") is starts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import re
 import subprocess
@@ -17,6 +16,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from pipelines import runs
+from pipelines.definition.globs import matches_any
 from pipelines.definition.loader import MAX_BYTES
 from pipelines.definition.model import Trigger
 from pipelines.definition.parse import parse
@@ -122,17 +122,15 @@ def not_triggered(text: bytes | None, ref: str, paths: Sequence[str]) -> str:
     on = definition.triggers
     if ref.startswith("refs/tags/"):
         tag = ref.removeprefix("refs/tags/")
-        return "" if _matches(tag, on.tags) else f"no tag trigger matches {tag}"
+        return "" if matches_any(tag, on.tags) else f"no tag trigger matches {tag}"
     branch = ref.removeprefix("refs/heads/")
-    if on != Trigger() and not _matches(branch, on.branches):
+    # As GitHub's: paths without branches mean those of any branch.
+    any_branch = on == Trigger() or (on.paths and not on.branches)
+    if not any_branch and not matches_any(branch, on.branches):
         return f"no branch trigger matches {branch}"
-    if on.paths and paths and not any(_matches(path, on.paths) for path in paths):
+    if on.paths and paths and not any(matches_any(path, on.paths) for path in paths):
         return "none of the changed files matches the path triggers"
     return ""
-
-
-def _matches(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
 def read_commit(pipeline: Pipeline, *, ref: str, commit: str = "", before: str = "", known: bool = False) -> Commit:
@@ -154,7 +152,9 @@ def read_commit(pipeline: Pipeline, *, ref: str, commit: str = "", before: str =
             _fetch(mirror, ref, commit)
     facts = _git(mirror, "show", "-s", "--format=%s%x00%an%x00%ae%x00%cn%x00%ce", commit).decode(errors="replace")
     subject, *people = facts.strip().split("\0")
-    paths = _git(mirror, "diff", "--name-only", "-z", before, commit, check=False) if before else b""
+    # What is moved is a change where it was, too.
+    diff = ("diff", "--name-only", "--no-renames", "-z", before, commit)
+    paths = _git(mirror, *diff, check=False) if before else b""
     changed = tuple(path for path in paths.decode(errors="replace").split("\0") if path)
     text, problem = _definition(mirror, f"{commit}:{pipeline.definition_path}")
     return Commit(commit, subject, _author(*people), text, changed, problem)
