@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html import escape
 
+from portal.visible import formats
+
 _SEQUENCE = re.compile(
     r"\x1b\[([0-9;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_()][0-9A-B]?"
 )
@@ -29,7 +31,7 @@ def to_html(text: str) -> str:
 
 
 def _span(text: str, classes: list[str]) -> str:
-    text = escape(_CONTROL.sub("", text))
+    text = escape(formats(_CONTROL.sub("", text)))
     return f'<span class="{" ".join(classes)}">{text}</span>' if text and classes else text
 
 

@@ -15,6 +15,7 @@ from django.utils.decorators import sync_only_middleware
 from django.views import defaults
 
 from pipelines.outages import is_outage
+from portal.visible import in_page
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,22 @@ def under_its_own_host(
             return get_response(request)
         status = 302 if request.method in ("GET", "HEAD") else 307
         return HttpResponse(status=status, headers={"Location": settings.PUBLIC_URL + request.get_full_path()})
+
+    return middleware
+
+
+def nothing_hidden(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """On the portal's own pages, what cannot be seen in a text of anybody is shown: people decide by what they read."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        match = request.resolver_match
+        is_page = response.get("Content-Type", "").startswith("text/html") and not response.streaming
+        if is_page and match is not None and "portal" in match.app_names:
+            html = response.content.decode(response.charset)
+            if (shown := in_page(html)) is not html:
+                response.content = shown.encode(response.charset)
+        return response
 
     return middleware
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from portal.visible import visible
+
 from . import compile_commands, import_commands, other_commands, run_commands, stage_commands
 from .config import Config
 from .errors import CommandError
@@ -42,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(args=hoisted(arguments), prog_name="burger")
     except CommandError as error:
-        print(f"burger: {error}", file=sys.stderr)
+        print(visible(f"burger: {error}"), file=sys.stderr)
         return error.status
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has enough; say nothing more

@@ -64,9 +64,15 @@ def console() -> Console:
 
 def show(answer: Any, view: RenderableType, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
     else:
         console().print(view)
+
+
+def print_json(answer: Any) -> None:
+    from portal.visible import in_json
+
+    print(in_json(json.dumps(answer, indent=2, ensure_ascii=False)))
 
 
 def status_of(state: str) -> int:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from portal.visible import visible
+
 from .client import Client
 from .errors import UnreachableError
 from .show import gate_lines, run_view, state_text
@@ -60,7 +62,7 @@ class _Follower:
                 state = detail["state"]
                 if state in ENDED:
                     break
-        self.console.print(Text.assemble(f"Run {self.run}: ", state_text(state), f". {detail['now']}"))
+        self.console.print(Text.assemble(f"Run {self.run}: ", state_text(state), visible(f". {detail['now']}")))
         return str(state)
 
     @contextmanager
@@ -131,9 +133,11 @@ def _line(event: dict[str, Any]) -> Text | None:
         if data["state"] == "queued" and data["code"] in ("", "plan"):
             return None
         reason = data["reason"].strip().partition("\n")[0]
-        return Text.assemble(f"{clock}  {event['stage'] or '':24} ", state_text(data["state"]), f"  {reason}".rstrip())
+        return Text.assemble(
+            f"{clock}  {event['stage'] or '':24} ", state_text(data["state"]), visible(f"  {reason}").rstrip()
+        )
     if event["kind"] == "decision":
         words = [data["actor"], data["action"], event["stage"] or "", f"for {data['team']}" if data["team"] else ""]
         reason = f": {data['reason']}" if data["reason"] else ""
-        return Text(f"{clock}  {' '.join(word for word in words if word)}{reason}")
+        return Text(visible(f"{clock}  {' '.join(word for word in words if word)}{reason}"))
     return None

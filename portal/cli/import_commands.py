@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import AsJson, config, console
+from .common import AsJson, config, console, print_json
 from .errors import FAILED, CommandError
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def argo(
 
         answer = import_files(sources, owners=rules, teams=known).plain()
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
     else:
         _print(answer)
     if not answer["ok"]:
@@ -110,7 +109,7 @@ def _converted(
 def _print_pipeline(converted: dict[str, Any], *, as_json: bool) -> None:
     """The pipeline file on standard output, what it does not say on standard error."""
     if as_json:
-        print(json.dumps(converted, indent=2, ensure_ascii=False))
+        print_json(converted)
         return
     sys.stdout.write(converted["pipeline"])
     for one in converted["lost"]:
@@ -118,10 +117,12 @@ def _print_pipeline(converted: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _print_submitted(answer: dict[str, Any], *, as_json: bool) -> None:
-    from .show import printable, table
+    from portal.visible import visible
+
+    from .show import table
 
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
         return
     rows = [
         (one["name"], one["kind"], one["owner"], ", ".join(f"{n} of {team}" for team, n in (one["gate"] or {}).items()))
@@ -129,10 +130,10 @@ def _print_submitted(answer: dict[str, Any], *, as_json: bool) -> None:
     ]
     console().print(table(("stage", "kind", "team", "asks"), rows))
     for note in answer["notes"]:
-        print(printable(note))
+        print(visible(note))
     if answer["diff"]:
         print("Gates change what is submitted:")
-        print(printable(answer["diff"]))
+        print(visible(answer["diff"]))
     print(f"Run {answer['run']}" if answer["run"] else "Nothing was submitted.")
 
 
@@ -160,21 +161,21 @@ def _sent(source: Source) -> dict[str, str]:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    from .show import printable
+    from portal.visible import visible
 
     screen = console()
     for graph in answer["graphs"]:
         place = f"{graph['file']}:{graph['line']}"
         starts = f", {graph['starts']}" if graph["starts"] else ""
-        screen.print(printable(f"{graph['kind']} {graph['name']}  ({place}{starts})"), style="bold")
+        screen.print(visible(f"{graph['kind']} {graph['name']}  ({place}{starts})"), style="bold")
         screen.print(_tasks(graph))
         print()
         if diff := answer["diffs"].get(f"{graph['kind']} {graph['name']}"):
             print("Gates change what is submitted:")
-            print(printable(diff))
+            print(visible(diff))
     for note in answer["notes"]:
-        print(printable(note))
-    sys.stdout.write(printable(answer["report"]))
+        print(visible(note))
+    sys.stdout.write(visible(answer["report"]))
     tasks, count = sum(len(graph["tasks"]) for graph in answer["graphs"]), len(answer["problems"])
     print(
         f"{len(answer['graphs'])} workflow{_s(len(answer['graphs']))}, {tasks} task{_s(tasks)}, "

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from portal.visible import visible
+
 from .common import AsJson, NeededReason, OptionalReason, RunName, config, console, named, run_path, show, status_of
 from .errors import FAILED, CommandError
 
@@ -62,7 +64,7 @@ def _started(context: typer.Context, client: Any, delivery: dict[str, Any], *, f
         time.sleep(0.1)
         delivery = client.get(f"deliveries/{delivery['id']}")
     if delivery["run"] is None:
-        print(f"No run was started: {delivery['note']}")
+        print(visible(f"No run was started: {delivery['note']}"))
         raise typer.Exit(FAILED)
     print(f"Run {delivery['run']['run']}  {delivery['run']['url']}")
     if follow:
@@ -94,7 +96,7 @@ def _follow(context: typer.Context, run: str) -> None:
 
 def _act(context: typer.Context, run: str, action: str, body: dict[str, str]) -> None:
     answer = config(context).client().post(f"{run_path(run)}/{action}", body)
-    print(f"Run {answer['run']} is {answer['state']}. {answer['now']}")
+    print(visible(f"Run {answer['run']} is {answer['state']}. {answer['now']}"))
 
 
 def cancel(context: typer.Context, run: RunName, reason: OptionalReason = "") -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from portal.changes import ObjectChange
 from portal.changes import read as read_changes
+from portal.visible import visible
 
 Json = dict[str, Any]
 
@@ -39,14 +40,6 @@ _LOOK = {
 def state_text(state: str) -> Text:
     sign, style = _LOOK.get(state, (" ", ""))
     return Text(f"{sign} {state}", style=style)
-
-
-def printable(text: str) -> str:
-    """Text as a terminal may show it: colours stay, whatever else steers a terminal goes."""
-    kept = re.split(r"(\x1b\[[0-9;]*m)", text)
-    return "".join(
-        part if i % 2 else "".join(c for c in part if c in "\n\t" or c.isprintable()) for i, part in enumerate(kept)
-    )
 
 
 def moment(text: str | None) -> datetime | None:
@@ -74,7 +67,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table
         # What a row is called is what people copy: it stays in one piece.
         made.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
     return made
 
 
@@ -82,12 +75,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table
 
 
 def run_view(run: Json) -> RenderableType:
-    head = Text.assemble((f"{run['run']}  ", "bold"), state_text(run["state"]), f"  {printable(run['subject'])}")
-    facts = Text(f"{run['commit'][:10]} on {_short(run['ref'])}, by {run['author'] or run['trigger']}", style="dim")
+    head = Text.assemble((f"{run['run']}  ", "bold"), state_text(run["state"]), f"  {visible(run['subject'])}")
+    by = visible(run["author"] or run["trigger"])
+    facts = Text(f"{run['commit'][:10]} on {visible(_short(run['ref']))}, by {by}", style="dim")
     rows = [_stage_row(stage) for stage in run["stages"]]
     stages = table(("stage", "team", "state", "time", ""), rows)
-    why = [Text(printable(run["reason"]))] if "\n" in run["reason"] else []
-    return Group(head, facts, Text(printable(run["now"])), *why, stages)
+    why = [Text(visible(run["reason"]))] if "\n" in run["reason"] else []
+    return Group(head, facts, Text(visible(run["now"])), *why, stages)
 
 
 def _stage_row(stage: Json) -> tuple[str | Text, ...]:
@@ -122,9 +116,9 @@ def gate_lines(stage: Json, speakers: Mapping[str, str]) -> Iterator[Text]:
     teams = [team for team in stage["gate"]["teams"] if team["approved"] < team["quorum"]]
     names = " and ".join(f"{team['team']} ({team['approved']} of {team['quorum']})" for team in teams)
     what = stage["reason"] if stage["paused"] else (stage["summary"] or "let it go on")
-    yield Text(f"\n‖ {stage['run']}/{stage['name']} waits for {names}: {printable(what)}", style="yellow")
+    yield Text(f"\n‖ {stage['run']}/{stage['name']} waits for {names}: {visible(what)}", style="yellow")
     if stage["warning"]:
-        yield Text(f"  careful        {printable(stage['warning'])}", style="bold red")
+        yield Text(f"  careful        {visible(stage['warning'])}", style="bold red")
     yield Text(f"  read it at     {stage['url']}")
     for team in teams:
         who = f" --as {speakers[team['team']]}" if team["team"] in speakers else ""
@@ -153,21 +147,21 @@ def plan_view(stage: Json) -> RenderableType:
     """Exactly what is approved, ending with its digest."""
     parts: list[RenderableType] = [Text(f"{stage['run']}/{stage['name']}", style="bold")]
     if stage["paused"]:
-        parts.append(Text(printable(f"It paused: {stage['question']['reason']}")))
+        parts.append(Text(visible(f"It paused: {stage['question']['reason']}")))
     plan = stage["plan"] or {}
     if plan:
         source = f", from commit {plan['commit'][:12]}" if plan["commit"] else ""
-        parts.append(Text(printable(f"It would {plan['summary']}{source}.")))
+        parts.append(Text(visible(f"It would {plan['summary']}{source}.")))
     for one in (stage["gate"] or {}).get("values") or ():
         what = one["description"] or " or ".join(one["choices"]) or "anything"
-        parts.append(Text(printable(f"  asks for {one['name']}: {what}")))
+        parts.append(Text(visible(f"  asks for {one['name']}: {what}")))
     for name, digest in (plan.get("artifacts") or {}).items():
-        parts.append(Text(f"  {name}  {digest}", style="dim"))
+        parts.append(Text(visible(f"  {name}  {digest}"), style="dim"))
     parts += _changes(plan.get("changes") or ())
     if not plan and not stage["paused"]:
         parts.append(Text("It has no plan: only a stage with a gate has one, once everything before it is done."))
     if stage["warning"]:
-        parts.append(Text(f"Careful: {printable(stage['warning'])}", style="bold red"))
+        parts.append(Text(f"Careful: {visible(stage['warning'])}", style="bold red"))
     parts.append(Text(f"digest {stage['digest'] or 'none'}", style="dim"))
     return Group(*parts)
 
@@ -177,9 +171,9 @@ def _changes(changes: Sequence[Json]) -> Iterator[Text]:
     words = read_changes(changes)
     yield from (_change(change) for change in words.plain)
     if words.objects:
-        yield Text(f"  {printable(words.counts)}")
+        yield Text(f"  {visible(words.counts)}")
     for text in words.overrides:
-        yield Text(f"  takes back what others did: {printable(text)}", style="yellow")
+        yield Text(f"  takes back what others did: {visible(text)}", style="yellow")
     every = [one for _, objects in words.groups for one in objects]
     yield from (_object(one, words.where(one)) for one in every)
     for one in every:
@@ -190,10 +184,10 @@ def _changes(changes: Sequence[Json]) -> Iterator[Text]:
 
 def _object(one: ObjectChange, where: str) -> Text:
     sign, style = {"create": ("+", "green"), "delete": ("-", "red")}.get(one.verb, ("~", "yellow"))
-    text = Text.assemble((f"  {sign} {one.word} ", style), printable(one.title), f" only in {where}" if where else "")
+    text = Text.assemble((f"  {sign} {one.word} ", style), visible(one.title), f" only in {where}" if where else "")
     for fact in one.told:
         change = " → ".join(short for value in (fact.before, fact.after) if (short := _brief(value)))
-        text.append(f"\n      {printable(fact.what)}: {printable(change)}" if change else f"\n      {fact.what}")
+        text.append(f"\n      {visible(fact.what)}: {visible(change)}" if change else f"\n      {visible(fact.what)}")
     if one.more:
         text.append(f"\n      and {one.more} more", style="dim")
     return text
@@ -204,17 +198,17 @@ def _brief(value: str) -> str:
 
 
 def _change(change: Mapping[str, Any]) -> Text:
-    text = Text(f"  {printable(change['title'])}")
+    text = Text(f"  {visible(change['title'])}")
     if change["before"] or change["after"]:
-        text.append(printable(f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}"))
+        text.append(visible(f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}"))
     return text.append_text(_diff("", change["diff"])) if change["diff"] else text
 
 
 def _diff(title: str, diff: str) -> Text:
-    text = Text(printable(title))
+    text = Text(visible(title))
     for line in diff.splitlines():
         style = {"+": "green", "-": "red"}.get(line[:1], "dim")
-        text.append(f"\n    {printable(line)}", style=style)
+        text.append(f"\n    {visible(line)}", style=style)
     return text
 
 
@@ -237,14 +231,14 @@ def environment_rows(environments: Sequence[Json]) -> Table:
 def environment_view(environment: Json) -> RenderableType:
     """What is there right now, place by place, and what is not as it should be."""
     live = environment["live"]
-    head = Text.assemble((f"{environment['environment']}  ", "bold"), printable(live["release"] or "nothing runs here"))
+    head = Text.assemble((f"{environment['environment']}  ", "bold"), visible(live["release"] or "nothing runs here"))
     parts: list[RenderableType] = [head]
     notes = [(live["problem"], "red")]
     if live["held"]:
         notes.append((f"Rolled back to {live['held']}, which holds until somebody of {environment['owner']} lets the "
                       "next rollout go on.", "yellow"))  # fmt: skip
     notes += [(f"Somebody else changed: {one}", "yellow") for one in live["drift"]]
-    parts += [Text(printable(text), style=style) for text, style in notes if text]
+    parts += [Text(visible(text), style=style) for text, style in notes if text]
     if live["rolling"]:
         parts.append(Text(", ".join(f"{weight} % {release}" for release, weight in live["weights"].items())))
     for place in live["places"]:
@@ -254,9 +248,9 @@ def environment_view(environment: Json) -> RenderableType:
 
 def _place(place: Json) -> Iterator[RenderableType]:
     if place["place"]:
-        yield Text(f"\n{printable(place['place'])}", style="bold")
+        yield Text(f"\n{visible(place['place'])}", style="bold")
     if place["away"]:
-        yield Text(f"? {printable(place['away'])}", style="magenta")
+        yield Text(f"? {visible(place['away'])}", style="magenta")
         return
     if not place["services"]:
         return
@@ -266,7 +260,7 @@ def _place(place: Json) -> Iterator[RenderableType]:
         ready = Text(f"{sign} {one['ready']} of {one['wanted']}", style=style)
         rows.append((one["service"], ready, one["release"] or "only replaced when changed", _brief(one["digest"])))
     yield table(("service", "ready", "release", "digest"), rows)
-    yield from (Text(f"✗ {printable(text)}", style="red") for text in place["troubles"])
+    yield from (Text(f"✗ {visible(text)}", style="red") for text in place["troubles"])
 
 
 def audit_rows(entries: Sequence[Json]) -> Table:
@@ -280,15 +274,15 @@ def audit_rows(entries: Sequence[Json]) -> Table:
 
 def engine_rows(answer: Json) -> RenderableType:
     """What each is, what is known of it, and how its test ended where there was one."""
-    parts: list[RenderableType] = [Text(printable(answer["problem"]), style="red")] if answer["problem"] else []
+    parts: list[RenderableType] = [Text(visible(answer["problem"]), style="red")] if answer["problem"] else []
     for row in answer["engines"]:
-        parts.append(Text(printable(row["title"]), style="bold"))
+        parts.append(Text(visible(row["title"]), style="bold"))
         found = row.get("finding")
         if found:
             sign, style = ("✓", "green") if found["ok"] else ("✗", "red")
-            parts.append(Text(f"  {sign} {printable(found['says'])}", style=style))
+            parts.append(Text(f"  {sign} {visible(found['says'])}", style=style))
         facts = row["facts"] | (found["facts"] if found else {})
-        parts += [Text(f"  {printable(name)}: {printable(text)}") for name, text in facts.items() if text]
+        parts += [Text(f"  {visible(name)}: {visible(text)}") for name, text in facts.items() if text]
         if found and found["todo"]:
-            parts.append(Text(f"  What to do: {printable(found['todo'])}"))
+            parts.append(Text(f"  What to do: {visible(found['todo'])}"))
     return Group(*parts)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from portal.visible import in_log, visible
+
 from .common import AsJson, NeededReason, OptionalReason, StageName, config, console, named, show, stage_of
 from .errors import CommandError
 
@@ -60,14 +62,12 @@ def log(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the stage has ended.")] = False,
 ) -> None:
     """Print a stage's log."""
-    from .show import printable
-
     client, path, since = config(context).client(), f"{stage_of(stage)}/log", 0
     while True:
         answer = client.get(path, since=since, limit=1000)
         since = answer["next"]
         for part in answer["parts"]:
-            sys.stdout.write(printable(part["text"]) if sys.stdout.isatty() else part["text"])
+            sys.stdout.write(in_log(part["text"]) if sys.stdout.isatty() else part["text"])
         sys.stdout.flush()
         if answer["complete"] or (not answer["parts"] and not follow):
             return
@@ -109,25 +109,23 @@ def _decide(context: typer.Context, name: str, verb: str, digest: str, body: dic
         what = "let it go on" if shown["paused"] else shown["summary"] or "let it go on"
         if verb == "approve":
             body["values"] = {**_asked(shown, body["values"]), **body["values"]}
-        typer.confirm(f"Approve and {what}?" if verb == "approve" else "Reject it?", abort=True)
+        typer.confirm(visible(f"Approve and {what}?") if verb == "approve" else "Reject it?", abort=True)
     _tell(client.post(f"{path}/{verb}", {"digest": digest or shown["digest"], **body}))
 
 
 def _asked(shown: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
     """What the gate asks for and nobody has said, asked of whoever sits there."""
-    from .show import printable
-
     found = {}
     for one in (shown["gate"] or {}).get("values") or ():
         if one["name"] not in given:
             about = f" ({one['description']})" if one["description"] else ""
             choices = f" [{' or '.join(one['choices'])}]" if one["choices"] else ""
-            found[one["name"]] = typer.prompt(printable(f"{one['name']}{about}{choices}"), default=one["default"])
+            found[one["name"]] = typer.prompt(visible(f"{one['name']}{about}{choices}"), default=one["default"])
     return found
 
 
 def _tell(stage: dict[str, Any]) -> None:
-    why = f": {stage['reason']}" if stage["reason"] else ""
+    why = visible(f": {stage['reason']}") if stage["reason"] else ""
     print(f"{stage['run']}/{stage['name']} is {stage['state']}{why}")
 
 

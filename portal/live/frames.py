@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.models import Event, Run
+from portal.visible import formats
 
 # One frame holds at most so many events, and takes no more once it has so much text. Rows are fetched a few at a
 # time, since each may be a long piece of log.
@@ -42,7 +43,9 @@ def read(run: int, after: int) -> Batch | None:
         rows = list(_rows(run, last))
         for seq, kind, stage, attempt, at, data in rows:
             event = {"seq": seq, "kind": kind, "stage": stage, "attempt": attempt, "at": at.isoformat(), "data": data}
-            encoded.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
+            # Whatever cannot be seen is shown: a page puts these texts straight into its lines.
+            shown = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+            encoded.append(formats(shown, escape="\\\\"))
             characters += len(encoded[-1])
             last = seq
         more = len(rows) == FETCHED

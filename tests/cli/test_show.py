@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from portal.cli.show import plan_view
+from portal.cli.show import plan_view, run_view
 from tests.portal.test_plan_words import WORKLOAD, change, everywhere
 
 
@@ -36,3 +36,23 @@ def test_words_come_first_and_each_difference_once():
     assert text.count("+  replicas: 4") == 1
     assert text.index("~ changed") < text.index("+  replicas: 4")
     assert "Deployment/backend-6c8de51e8d in main/north, main/south" in text
+
+
+def test_a_plan_hides_nothing_from_whoever_approves_it():
+    text = shown([change("command", after="make \x1b[8mdestroy\x1b[0m test\u202e", before="\u2066x")])
+    assert r"make \x1b[8mdestroy\x1b[0m test\u202e" in text
+    assert r"\u2066x" in text
+    assert not {"\x1b", "\u202e", "\u2066"} & set(text)
+
+
+def test_subjects_and_authors_reach_no_terminal_as_they_are():
+    run = {
+        "run": "shop/6", "state": "failed", "subject": "a\x1b[8mb", "commit": "c" * 40, "ref": "refs/heads/x\u202e",
+        "author": "Ann\x1b]0;x\x07", "trigger": "push", "stages": [], "reason": "no\n\x1b[2J", "now": "It failed.\x9b",
+    }  # fmt: skip
+    text = io.StringIO()
+    Console(file=text, width=160).print(run_view(run))
+    found = text.getvalue()
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(found)
+    for part in (r"a\x1b[8mb", r"Ann\x1b]0;x\x07", r"x\u202e", r"\x1b[2J"):
+        assert part in found
