@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets as random
@@ -29,6 +30,7 @@ from pipelines.executors.base import (
     Yielded,
     refuse_changed,
 )
+from pipelines.executors.masks import MASK, Masker
 from pipelines.executors.secrets import SecretError
 from pipelines.executors.store import StoreError
 
@@ -214,10 +216,26 @@ def environment(home: Path, own: Path) -> dict[str, str]:
     }
 
 
+def is_credential(name: str) -> bool:
+    """Whether a variable's name says that its value must not be shown."""
+    return name.upper().endswith(_CREDENTIAL_ENDINGS)
+
+
+def shown(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a pipeline file as a plan shows them: all values, with credentials masked."""
+    masker = Masker(credentials(variables))
+    return {name: MASK if is_credential(name) else masker.mask(value) for name, value in sorted(variables.items())}
+
+
+def digest_of_texts(values: Mapping[str, str]) -> str:
+    """What tells one mapping of texts from another, where not all of it is shown."""
+    return f"sha256:{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}"
+
+
 def credentials(variables: Mapping[str, str]) -> list[str]:
     """The parts of an environment that must not be shown: passwords in addresses, and what is named like
     one."""
-    found = [value for name, value in variables.items() if name.upper().endswith(_CREDENTIAL_ENDINGS)]
+    found = [value for name, value in variables.items() if is_credential(name)]
     for value in variables.values():
         for word in value.split():
             try:

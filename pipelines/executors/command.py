@@ -12,8 +12,6 @@ with:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -27,8 +25,10 @@ from pipelines.executors.attempt import (
     argument_list,
     artifact,
     credentials,
+    digest_of_texts,
     environment,
     outcome_of,
+    shown,
     texts,
 )
 from pipelines.executors.base import (
@@ -45,7 +45,7 @@ from pipelines.executors.base import (
     Workplace,
     Yielded,
 )
-from pipelines.executors.masks import MASK, Masker
+from pipelines.executors.masks import Masker
 from pipelines.executors.secrets import SecretError, resolve
 from pipelines.executors.store import Store
 
@@ -64,13 +64,13 @@ class CommandExecutor:
         self.store = Store(workplace.home)
 
     def plan(self, spec: StageSpec) -> Plan:
-        """Names the variables; their values only through a digest, so that a change of one is a change."""
+        """Shows each variable and its value, but masks what is named like a credential or has one in it: that counts
+        only through a digest, so that a change of it is a change."""
         argv, tree = argument_list(spec), artifact(spec, spec.with_.get("in"))
         env, secrets = texts(spec, "env"), texts(spec, "secrets")
         _check_names(spec, (*env, *secrets))
         _report(spec)
-        values = hashlib.sha256(json.dumps(env, sort_keys=True).encode()).hexdigest()
-        where = f"{tree.kind} {tree.name}"
+        where, told = f"{tree.kind} {tree.name}", shown(env)
         return Plan(
             summary=f"run `{' '.join(argv)}`" + (f" for {spec.environment}" if spec.environment else ""),
             commit=spec.commit,
@@ -79,12 +79,16 @@ class CommandExecutor:
             environment=spec.environment,
             artifacts={tree.name: tree.digest},
             parameters=dict(spec.parameters),
-            changes=[Change(f"command in {where}", after=shlex.join(argv))],
+            changes=[
+                Change(f"command in {where}", after=shlex.join(argv)),
+                *(Change(f"variable {name}", after=value or '""') for name, value in told.items()),
+                *(Change(f"secret {name}", after=f"{ref} of {spec.owner}") for name, ref in sorted(secrets.items())),
+            ],
             details={
                 "command": argv,
                 "in": where,
-                "env": dict.fromkeys(sorted(env), MASK),
-                "env_digest": f"sha256:{values}",
+                "env": told,
+                "env_digest": digest_of_texts(env),
                 "secrets": dict(sorted(secrets.items())),
                 "timeout": spec.timeout or DEFAULT_TIMEOUT,
                 "output_limit": _output_limit(spec),

@@ -23,8 +23,10 @@ from pipelines.executors.attempt import (
     argument_list,
     artifact,
     credentials,
+    digest_of_texts,
     environment,
     outcome_of,
+    shown,
     texts,
 )
 from pipelines.executors.base import (
@@ -60,14 +62,18 @@ class SlugExecutor:
     def plan(self, spec: StageSpec) -> Plan:
         workspace = artifact(spec)
         command = argument_list(spec) if spec.with_.get("command") else []
+        env = texts(spec, "env")
+        told = shown(env)
         details = {
             "command": command,
             "include": _globs(spec, "include") or ["**"],
             "exclude": _globs(spec, "exclude"),
             "output": str(_output(spec)),
-            "env": texts(spec, "env"),
+            "env": told,
+            "env_digest": digest_of_texts(env),
         }
         component = _component(spec)
+        variables = [Change(f"variable {name}", after=value or '""') for name, value in told.items()]
         return Plan(
             summary=f"build {component} from commit {spec.commit[:12]}",
             commit=spec.commit,
@@ -76,7 +82,7 @@ class SlugExecutor:
             environment=spec.environment,
             artifacts={workspace.name: workspace.digest},
             parameters=dict(spec.parameters),
-            changes=[Change(f"slug {component}", after=" ".join(command) or "the tree as it is")],
+            changes=[Change(f"slug {component}", after=" ".join(command) or "the tree as it is"), *variables],
             details=details,
         )
 

@@ -200,7 +200,9 @@ def _brief(value: str) -> str:
 def _change(change: Mapping[str, Any]) -> Text:
     text = Text(f"  {visible(change['title'])}")
     if change["before"] or change["after"]:
-        text.append(visible(f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}"))
+        # A value of several lines must not look like lines of the plan.
+        values = f": {change['before'] or 'nothing'} → {change['after'] or 'nothing'}".replace("\n", "\n      ")
+        text.append(visible(values))
     return text.append_text(_diff("", change["diff"])) if change["diff"] else text
 
 

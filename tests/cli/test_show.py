@@ -56,3 +56,8 @@ def test_subjects_and_authors_reach_no_terminal_as_they_are():
     assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(found)
     for part in (r"a\x1b[8mb", r"Ann\x1b]0;x\x07", r"x\u202e", r"\x1b[2J"):
         assert part in found
+
+
+def test_a_value_of_several_lines_looks_like_no_line_of_the_plan():
+    text = shown([change("variable BASH_ENV", after="x\ndigest sha256:0")])
+    assert "variable BASH_ENV: nothing → x\n      digest sha256:0" in text

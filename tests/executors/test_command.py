@@ -247,12 +247,19 @@ def test_cancel_ends_it_all(command: CommandExecutor, stage: Any, worker: Any, t
     assert command.probe(spec, "k-1").state == "done"
 
 
-def test_the_plan_shows_the_command_and_hides_values(command: CommandExecutor, stage: Any) -> None:
-    spec = stage("make", "test it", env={"A": "planted"}, secrets={"TOKEN": "token"})
+def test_the_plan_shows_what_steers_the_command_and_hides_credentials(command: CommandExecutor, stage: Any) -> None:
+    env = {"BASH_ENV": "/tmp/x", "EMPTY": "", "URL": "https://me:planted-1@host/", "HOST_TOKEN": "planted-2"}
+    spec = stage("make", "test it", env=env, secrets={"TOKEN": "token"})
     plan = command.plan(spec)
     assert plan.changes[0].after == "make 'test it'"
     assert plan.artifacts == {"source": spec.artifacts["source"].digest}
-    assert plan.details["env"] == {"A": "***"}
+    shown = {"BASH_ENV": "/tmp/x", "EMPTY": "", "HOST_TOKEN": "***", "URL": "https://me:***@host/"}
+    assert plan.details["env"] == shown
+    assert {change.title: change.after for change in plan.changes[1:]} == {
+        **{f"variable {name}": value or '""' for name, value in shown.items()}, "secret TOKEN": "token of dev",
+    }  # fmt: skip
+    other = replace(spec, with_={**spec.with_, "env": {**env, "HOST_TOKEN": "another"}})
+    assert command.plan(other).digest != plan.digest, "what is hidden counts as well"
     assert plan.details["secrets"] == {"TOKEN": "token"}
     assert "planted" not in json.dumps(plan.as_dict())
 
