@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from teams.models import Membership
@@ -21,6 +21,11 @@ class Vote:
     team: str
     verdict: str
     why_not: str = ""
+
+
+def asks(teams: Iterable[str]) -> str:
+    """What a stage at its gate waits for, as its reason says it."""
+    return f"waiting for {' and '.join(teams)} to approve its plan"
 
 
 def votes_on(asked: Mapping[int, str], opened: Collection[int] = ()) -> list[Vote]:

@@ -13,6 +13,7 @@ from django.db.models import F, QuerySet
 from .. import dag, events, snapshots
 from ..models import Environment, Run, Stage
 from ..states import ENDED, MIRRORED, RUN_ENDED, Reason, State
+from ..votes import asks
 from .changes import Changes
 
 
@@ -86,8 +87,7 @@ def _plan(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) ->
 def _ask(loaded: snapshots.Loaded, changes: Changes, decision: dag.Decision) -> None:
     gate = loaded.definitions[decision.position]["gate"]
     due = changes.now + timedelta(seconds=gate["expires"]) if gate.get("expires") else None
-    teams = " and ".join(team["team"] for team in gate["teams"])
-    words = f"waiting for {teams} to approve its plan"
+    words = asks(team["team"] for team in gate["teams"])
     _move(loaded, changes, decision, State.WAITING, code=Reason.APPROVAL, reason=words, due_at=due)
     _replace_older(loaded, decision)
 

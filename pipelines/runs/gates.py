@@ -11,7 +11,7 @@ from teams.policy import Action
 
 from ..models import Approval, Stage
 from ..states import Reason, State
-from ..votes import approvals_by_team, votes_on
+from ..votes import approvals_by_team, asks, votes_on
 from .actions import judge_stage, resume, stage_locked, stop_begun, wrote
 from .advance import advance_locked
 from .errors import Conflict
@@ -38,6 +38,8 @@ def approve(
         wrote(changes, user, "approve", row, reason, team=team, digest=digest, **({"values": said} if said else {}))
         if is_paused(row):
             resume(row, changes)
+        elif missing := _missing(row):
+            changes.reword(row.pk, Reason.APPROVAL, asks(missing), due_at=row.due_at)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
 
@@ -61,6 +63,12 @@ def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") 
             changes.move(row.pk, row.name, row.state, State.REJECTED, reason=words)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
+
+
+def _missing(stage: Stage) -> list[str]:
+    """The teams whose approvals are not enough yet."""
+    have = approvals_by_team({stage.pk: asked_digest(stage)}).get(stage.pk, {})
+    return [team for team, quorum in asked_teams(stage).items() if have.get(team, 0) < quorum]
 
 
 def _expect_question(stage: Stage, digest: str) -> None:

@@ -22,6 +22,7 @@ from ..definition.ownership import guarded_changes
 from ..executors.base import Plan
 from ..models import AdoptedWorkflow, Attempt, DefinitionVersion, Pipeline, Run, Stage, new_stage
 from ..states import ENDED, MIRRORED, RUN_ENDED, TRANSITIONS, Reason, RunState, State
+from ..votes import asks
 from .actions import judge, run_subject, wrote
 from .advance import advance_locked, lock
 from .changes import Changes
@@ -222,11 +223,10 @@ def _ask(stage: Stage, plan: Plan, changes: Changes, *, governed: bool) -> None:
         _walk(stage, Observed(State.PENDING), changes)
     gate = stage.definition["gate"]
     due = changes.now + timedelta(seconds=gate["expires"]) if gate.get("expires") else None
-    teams = " and ".join(team["team"] for team in gate["teams"])
     changes.say(events.PlanMade(digest=digest, summary=plan.summary), stage=stage.pk)
     changes.move(
         stage.pk, stage.name, stage.state, State.WAITING, code=Reason.APPROVAL, due_at=due,
-        reason=f"waiting for {teams} to approve its plan", plan=plan.as_dict(), plan_digest=digest, ended_at=None,
+        reason=asks(team["team"] for team in gate["teams"]), plan=plan.as_dict(), plan_digest=digest, ended_at=None,
     )  # fmt: skip
     stage.state = State.WAITING
 

@@ -44,6 +44,20 @@ def test_who_has_left_does_not_count_towards_a_gate_that_is_not_open(asking, cas
     assert "olga" in Approval.objects.get(user=cast.olga).voided
 
 
+def test_a_stage_names_only_those_who_are_still_missing(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED.replace("{ops: 2}", "[dev, ops, platform]"))
+    working()
+    ship = stage(run, "ship")
+    assert ship.reason == "waiting for dev and ops and platform to approve its plan"
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    assert stage(run, "ship").reason == "waiting for dev and platform to approve its plan"
+    runs.approve(stage=ship.pk, user=cast.pete, digest=ship.plan_digest)
+    now = stage(run, "ship")
+    assert (now.reason, now.due_at) == ("waiting for dev to approve its plan", ship.due_at)
+    runs.approve(stage=ship.pk, user=cast.dora, digest=ship.plan_digest)
+    assert stage(run, "ship").state == "queued"
+
+
 def test_who_comes_back_after_others_have_decided_is_asked_again(asking, cast):
     Membership.objects.filter(user=cast.olga).delete()
     runs.approve(stage=asking.pk, user=cast.otto, digest=asking.plan_digest)
