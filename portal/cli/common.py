@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +56,23 @@ def named(given: list[str], what: str) -> dict[str, str]:
             raise CommandError(f"{item!r} is no {what}; expected NAME=VALUE.")
         found[name] = value
     return found
+
+
+def read_file(name: str) -> bytes:
+    """A file's bytes, or those of standard input for "-", one more than any file may have at most: whoever reads them
+    refuses what is too large. Raises CommandError."""
+    from pipelines.definition.loader import MAX_BYTES
+
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        # Asked before it is opened: a pipe that nobody writes to would be waited for.
+        if not Path(name).is_file() and Path(name).exists():
+            raise CommandError(f"{name} is no regular file. Name one, or - for standard input.")
+        with Path(name).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read: {error.strerror}.") from error
 
 
 def console() -> Console:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import FAILED, CommandError
+from .common import read_file
+from .errors import FAILED
 
 if TYPE_CHECKING:
     from pipelines.definition.model import Definition
@@ -39,10 +39,7 @@ def _definition(file: str) -> Definition:
     from pipelines.definition.parse import parse
     from pipelines.definition.report import format_problems
 
-    try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
+    text = read_file(file)
     result = parse(text, teams=None)
     if result.definition is None:
         sys.stdout.write(format_problems(result.problems, file, text))

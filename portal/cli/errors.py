@@ -11,6 +11,12 @@ class CommandError(Exception):
     status = USAGE
 
 
+class NotAskedError(CommandError):
+    """There is nothing to decide."""
+
+    status = REFUSED
+
+
 class ApiError(CommandError):
     """The portal said no."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import AsJson, config, console, print_json
+from .common import AsJson, config, console, print_json, read_file
 from .errors import FAILED, CommandError
 
 if TYPE_CHECKING:
@@ -143,12 +143,12 @@ def _sources(name: str) -> Iterator[Source]:
 
     try:
         if name == "-":
-            yield Source(name, sys.stdin.buffer.read())
+            yield Source(name, read_file(name))
             return
         path = Path(name)
         inside = sorted(one for one in path.rglob("*") if one.suffix in (".yaml", ".yml", ".json") and one.is_file())
         for one in inside if path.is_dir() else [path]:
-            yield Source(str(one), one.read_bytes())
+            yield Source(str(one), read_file(str(one)))
     except OSError as error:
         raise CommandError(f"{name} cannot be read: {error.strerror}.") from error
 

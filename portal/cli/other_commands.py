@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import AsJson, NeededReason, config, show
+from .common import AsJson, NeededReason, config, read_file, show
 from .config import Config
 from .errors import FAILED, CommandError
+
+MOST_WARNINGS = 20
 
 token = typer.Typer(help="Make, list and revoke your own tokens.", no_args_is_help=True)
 
@@ -39,10 +42,8 @@ def lint(
     from pipelines.definition.parse import parse
     from pipelines.definition.report import format_problems
 
-    try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
+    text = read_file(file)
+    _warn_of_hidden(file, text)
     known = {team.strip() for team in teams.split(",")} if teams else _teams(config(context))
     result = parse(text, teams=known)
     if known is None:
@@ -53,6 +54,16 @@ def lint(
     sys.stdout.write(format_problems(result.problems, file, text))
     print(f"{file}: {len(result.problems)} problem{'s' if len(result.problems) != 1 else ''}")
     raise typer.Exit(FAILED)
+
+
+def _warn_of_hidden(file: str, text: bytes) -> None:
+    """What cannot be seen in a file may make it look like another one."""
+    from portal.visible import hidden, visible
+
+    lines = text.decode("utf-8-sig", "replace").replace("\r\n", "\n").split("\n")
+    places = ((number, line, at) for number, line in enumerate(lines, 1) for at in hidden(line))
+    for number, line, at in islice(places, MOST_WARNINGS):
+        print(f"{file}:{number}:{at + 1}: warning: nobody can see the {visible(line[at])} here", file=sys.stderr)
 
 
 def _teams(known: Config) -> set[str] | None:

@@ -69,6 +69,11 @@ def _started(context: typer.Context, client: Any, delivery: dict[str, Any], *, f
     print(f"Run {delivery['run']['run']}  {delivery['run']['url']}")
     if follow:
         _follow(context, delivery["run"]["run"])
+    # One that is refused, for a parameter say, has ended before it had any stage.
+    begun = client.get(run_path(delivery["run"]["run"]))
+    if begun["state"] == "error" and not begun["stages"]:
+        print(visible(f"It was refused: {begun['reason']}"))
+        raise typer.Exit(FAILED)
 
 
 def show_run(context: typer.Context, run: RunName, as_json: AsJson = False) -> None:

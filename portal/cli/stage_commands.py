@@ -12,7 +12,7 @@ import typer
 from portal.visible import in_log, visible
 
 from .common import AsJson, NeededReason, OptionalReason, StageName, config, console, named, show, stage_of
-from .errors import CommandError
+from .errors import CommandError, NotAskedError
 
 PAUSE = 0.5  # seconds between two looks at a log
 SHORTEST = len("sha256:") + 8  # a digest may be cut off as people do it with commits
@@ -98,6 +98,9 @@ def _decide(context: typer.Context, name: str, verb: str, digest: str, body: dic
 
     client, path = config(context).client(), stage_of(name)
     shown = client.get(path)
+    if not digest and not shown["digest"]:
+        why = f" ({shown['reason']})" if shown["reason"] else ""
+        raise NotAskedError(f"{shown['run']}/{shown['name']} waits for no approval: it is {shown['state']}{why}.")
     if digest and not digest.startswith("sha256:"):
         digest = f"sha256:{digest}"
     if len(digest) >= SHORTEST and shown["digest"].startswith(digest):

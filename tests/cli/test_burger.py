@@ -66,6 +66,26 @@ def test_the_schema_is_printed(burger):
     assert json.loads(burger("schema").stdout)["$schema"].startswith("https://json-schema.org")
 
 
+def test_a_file_without_end_is_not_read_to_its_end(burger, tmp_path, monkeypatch):
+    (tmp_path / "huge.yaml").touch()
+    os.truncate(tmp_path / "huge.yaml", 1 << 40)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for command in (["lint"], ["compile"], ["import", "argo"]):
+        done = burger(*command, str(tmp_path / "huge.yaml"))
+        assert done.returncode == 1, command
+        assert "larger than 1 MiB" in done.stdout, command
+        done = burger(*command, str(tmp_path / "pipe.yaml"))
+        assert (done.returncode, "is no regular file" in done.stderr) == (2, True), command
+    assert "larger than 1 MiB" in burger("lint", "-", say="x" * (2 << 20)).stdout
+
+
+def test_lint_warns_of_what_nobody_can_see(burger, tmp_path):
+    (tmp_path / "file.yaml").write_text(GOOD.replace("name: x\n", "name: x\r\ndescription: a\u202eb ❤️\n"))
+    done = burger("lint", "--teams", "dev", str(tmp_path / "file.yaml"))
+    assert done.returncode == 0
+    assert done.stderr == f"{tmp_path}/file.yaml:2:15: warning: nobody can see the \\u202e here\n"
+
+
 def test_a_run_is_started_shown_listed_and_approved_with_the_plan_that_was_shown(site, burger, waiting):
     shown = burger("show", waiting).stdout
     assert "Waiting" in shown
@@ -87,6 +107,27 @@ def test_a_run_is_started_shown_listed_and_approved_with_the_plan_that_was_shown
     ended = burger("follow", waiting)
     assert (ended.returncode, f"Run {waiting}: ✓ succeeded. All done" in ended.stdout) == (0, True)
     assert "olga approve ship for ops: fine" in ended.stdout
+
+
+def test_a_run_that_is_refused_at_once_is_no_success(burger):
+    done = burger("run", "demo", "-p", "verdict=maybe", user="pia")
+    assert done.returncode == 1
+    assert "It was refused: " in done.stdout
+    assert "verdict" in done.stdout
+    assert burger("run", "demo", "-p", "verdict=no", user="pia").returncode == 0
+
+
+def test_where_nothing_is_asked_nothing_can_be_approved(burger, waiting):
+    done = burger("approve", f"{waiting}/after", "--yes", user="olga")
+    assert done.returncode == 4
+    assert f"{waiting}/after waits for no approval: it is pending" in done.stderr
+
+
+def test_a_stage_that_one_team_has_approved_names_the_other(burger, waiting):
+    assert burger("approve", f"{waiting}/ship", "--yes", user="olga").returncode == 0
+    shown = burger("show", waiting).stdout
+    assert "waiting for platform to approve its plan" in shown
+    assert "ops and platform" not in shown
 
 
 def test_following_tells_at_the_gate_who_is_asked_and_how_to_answer(site, burger):
