@@ -17,8 +17,8 @@ PREFIX = r"/[A-Za-z0-9._~/%-]*"
 ASSETS = "assets"
 # A path of a site, as it is asked for.
 ADDRESS = r"/[\x21-\x7e]*"
-# So many, or such a part of all.
-COUNT_OR_SHARE = r"[0-9]+%?"
+# Such a part of all; a number is no text.
+PART = r"[0-9]+%"
 # From 0 to 1, or to 100 %.
 SHARE = r"(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?)%|0?\.[0-9]+|0|1(?:\.0+)?"
 MOST_REPLICAS = 50

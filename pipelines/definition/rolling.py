@@ -100,7 +100,9 @@ _STEPS: dict[str, Key] = {
     "verify": Key(OrNothing(VERIFY), "Measures the new release; see the kind verify."),
 }
 _WEIGHT = Key(number(0, 100), "Share of the traffic that the new release gets, in percent.")
-_LIMIT = Either((int,), number(0, 1_000_000), Form("a whole number, or a share such as 25%", forms.COUNT_OR_SHARE))
+_LIMIT = Either(
+    (int,), number(0, 1_000_000), Form("a whole number, or a share such as 25%", forms.PART, lambda text: f"{text}%")
+)
 _ROLLING = Record(
     "a rolling rollout",
     {

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.models import Event, Run
-from portal.visible import formats
+from portal.visible import every, formats, visible
 
 # One frame holds at most so many events, and takes no more once it has so much text. Rows are fetched a few at a
 # time, since each may be a long piece of log.
@@ -42,10 +42,10 @@ def read(run: int, after: int) -> Batch | None:
     while more and len(encoded) < MOST_EVENTS and characters < MOST_CHARACTERS:
         rows = list(_rows(run, last))
         for seq, kind, stage, attempt, at, data in rows:
-            event = {"seq": seq, "kind": kind, "stage": stage, "attempt": attempt, "at": at.isoformat(), "data": data}
-            # Whatever cannot be seen is shown: a page puts these texts straight into its lines.
-            shown = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
-            encoded.append(formats(shown, escape="\\\\"))
+            # A page puts these texts straight into its lines, and takes the colours out of logs itself.
+            shown = every(data, formats if kind == "log" else visible)
+            event = {"seq": seq, "kind": kind, "stage": stage, "attempt": attempt, "at": at.isoformat(), "data": shown}
+            encoded.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
             characters += len(encoded[-1])
             last = seq
         more = len(rows) == FETCHED

@@ -158,6 +158,12 @@ WRONG = {
         "rollout", ROLL % "{rolling: {maxSurge: |abc}}",
         'expected a whole number, or a share such as 25%, found "abc"', "",
     ),
+    "surge as text": (
+        "rollout",
+        ROLL % "{rolling: {maxSurge: |'25'}}",
+        'expected a whole number, or a share such as 25%, found "25"',
+        "25%",
+    ),
     "rolling's key": (
         "rollout", ROLL % "{rolling: {|maxSurg: 1}}", 'unknown key of a rolling rollout "maxSurg"', "maxSurge",
     ),

@@ -71,8 +71,10 @@ def test_pages_show_what_subjects_and_authors_hide(sign_in, waiting: Run):
 
 
 def test_live_news_show_it_too(waiting: Run):
-    events.append(waiting.pk, [events.New(events.LogWritten(f"a{RLO}b"))])
+    written = [events.LogWritten(f"\x1b[31ma{RLO}b"), events.StageChanged("failed", reason=f"\x1b[8ma{RLO}b")]
+    events.append(waiting.pk, [events.New(one) for one in written])
     batch = frames.read(waiting.pk, 0)
     assert batch is not None
-    assert RLO not in batch.text
-    assert json.loads(batch.text)["events"][-1]["data"]["text"] == r"a\u202eb"
+    log, stage = json.loads(batch.text)["events"][-2:]
+    assert log["data"]["text"] == "\x1b[31ma\\u202eb", "a page takes the colours of logs out itself"
+    assert stage["data"]["reason"] == r"\x1b[8ma\u202eb"

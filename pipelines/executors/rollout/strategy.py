@@ -186,8 +186,6 @@ def resolve(value: int | str, total: int, *, up: bool) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     text = str(value).strip()
-    if isinstance(value, str) and text.isdecimal():  # a parameter of the pipeline file is filled in as text
-        return int(text)
     if text.endswith("%") and text[:-1].isdigit():
         percent = int(text[:-1])
         return -(-total * percent // 100) if up else total * percent // 100
