@@ -99,12 +99,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mapping with these keys and no others. `what` names it in messages ("a stage"). With `one_of_them` exactly one
-    of the keys has to be there. `rule` looks at the keys that are there, beside each other."""
+    """A mapping with these keys and no others. `what` names it in messages ("a stage"). At least `least` of
+    the keys have to be there, and no more than `most`. `rule` looks at the keys that are there, beside each other."""
 
     what: str
     keys: Mapping[str, Key] = field(default_factory=dict)
-    one_of_them: bool = False
+    least: int = 0
+    most: int = 1000
     rule: Callable[[Mapping[str, Node], Report], None] | None = None
 
     @property
@@ -115,9 +116,10 @@ class Record:
         fields = self.fields(node, report)
         if fields is None:
             return BAD
-        if self.one_of_them and len(node.items) != 1:
-            message = f"{self.what} has exactly one of {', '.join(self.keys)}, found {len(node.items)}"
-            report.add(node, "bad-value", message)
+        if not self.least <= len(node.items) <= self.most:
+            wanted = "exactly" if self.least == self.most else "at least"
+            names = ", ".join(self.keys)
+            report.add(node, "bad-value", f"{self.what} has {wanted} one of {names}, found {len(node.items)}")
         if self.rule:
             self.rule(fields, report)
         values = ((key, self.keys[key].shape.read(value, report)) for key, value in fields.items())
@@ -149,7 +151,8 @@ class Record:
             "properties": {key: known.json() for key, known in self.keys.items()},
             "additionalProperties": False,
             **({"required": required} if required else {}),
-            **({"minProperties": 1, "maxProperties": 1} if self.one_of_them else {}),
+            **({"minProperties": self.least} if self.least else {}),
+            **({"maxProperties": self.most} if self.most < len(self.keys) else {}),
         }
 
 

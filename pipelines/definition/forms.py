@@ -21,6 +21,18 @@ ADDRESS = r"/[\x21-\x7e]*"
 PART = r"[0-9]+%"
 # From 0 to 1, or to 100 %.
 SHARE = r"(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?)%|0?\.[0-9]+|0|1(?:\.0+)?"
+# A path inside the repository.
+INSIDE = r"(?!/)(?!(?:[^\n]*/)?\.\.(?:/|$))[^\x00\n]+"
+# Of images: what is built, the stage of its Dockerfile, its arguments (some would be orders to the engine), and so on.
+COMPONENT = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+TARGET = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+ARGUMENT = r"(?!BUILDKIT_)[A-Za-z_][A-Za-z0-9_]*"
+BUILD_ID = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+IMAGE = r"[a-z0-9][A-Za-z0-9._/:@-]{0,400}"
+MEMORY = r"[0-9]{1,6}[kmgKMG]"
+PULLED_FROM = r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
+# A registry that images go to: a lone word would be taken for a folder.
+HOST = r"(?=localhost$|.*[.:])(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 MOST_REPLICAS = 50
 
 

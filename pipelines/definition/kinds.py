@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.definition import forms
 from pipelines.definition.containers import Key, ListOf, MapOf, OneOf, Record
 from pipelines.definition.rolling import ROLLOUT, VERIFY
-from pipelines.definition.settled import ENV, NAMES, SECRETS, VALUES, VARIABLE, WORDS, command, number
+from pipelines.definition.settled import ENV, INSIDE, NAMES, SECRETS, VALUES, WORDS, command, number
 from pipelines.definition.shapes import Anything, Flag, Form, Made, Shape, Text
 
 
@@ -49,28 +49,46 @@ _SLUG = Record(
         "env": Key(VALUES, "Environment variables of the build command."),
     },
 )
+_CREDENTIAL = Key(
+    Record(
+        "a registry's secrets",
+        {
+            "username": Key(Text("a reference to a secret"), "Reference of the username.", required=True),
+            "password": Key(Text("a reference to a secret"), "Reference of the password.", required=True),
+        },
+    ),
+    "The credential of the registry: references of secrets of the owner.",
+)
 _BUILD = Record(
     "a build's with",
     {
-        "component": Key(Text("a name"), "What the image is of; the stage's name unless given."),
-        "dockerfile": Key(Text("a path"), "Dockerfile, from the repository's root.", default="Dockerfile"),
-        "context": Key(Text("a path"), "Folder of the repository that the Dockerfile may copy from.", default="."),
-        "target": Key(Text("a stage of the Dockerfile"), "Stage that is built; the last unless given."),
-        "args": Key(MapOf(VALUES.value, VARIABLE), "Build arguments, such as base images."),
+        "component": Key(
+            Form("a name of small letters, digits and - between them", forms.COMPONENT, str.lower),
+            "What the image is of; the stage's name unless given.",
+        ),
+        "dockerfile": Key(INSIDE, "Dockerfile, from the repository's root.", default="Dockerfile"),
+        "context": Key(INSIDE, "Folder of the repository that the Dockerfile may copy from.", default="."),
+        "target": Key(Form("a stage of the Dockerfile", forms.TARGET), "Stage that is built; the last unless given."),
+        "args": Key(
+            MapOf(VALUES.value, Form("an argument's name, not with BUILDKIT_ before it", forms.ARGUMENT)),
+            "Build arguments, such as base images.",
+        ),
         "secrets": Key(
-            MapOf(Text("a reference to a secret"), key=None),
+            MapOf(Text("a reference to a secret"), Form("an id of letters, digits and _ . -", forms.BUILD_ID)),
             "Id to reference of a secret of the owner, for RUN --mount=type=secret.",
         ),
-        "cache_from": Key(ListOf(Text("an image")), "Images of registries whose layers may be taken over."),
+        "cache_from": Key(
+            ListOf(Form("an image", forms.IMAGE)), "Images of registries whose layers may be taken over."
+        ),
         "registries": Key(
-            MapOf(Record("a registry", {"secrets": SECRETS}), key=None),
+            MapOf(Record("a registry", {"secrets": _CREDENTIAL}), Form("HOST or HOST:PORT", forms.PULLED_FROM)),
             "HOST:PORT to references of username and password.",
         ),
         "limits": Key(
             Record(
                 "a build's limits",
                 {
-                    "memory": Key(Text("a size such as 2g"), "Memory that a step may use."),
+                    "memory": Key(Form("a size such as 512m or 2g", forms.MEMORY), "Memory that a step may use."),
                     "cpus": Key(number(0.01, 1024, whole=False), "Processors that a step may use."),
                 },
             ),
@@ -89,7 +107,7 @@ _COMMAND = Record(
         "env": Key(ENV, "Environment variables of the command."),
         "output_limit": Key(number(1, 1 << 30), "Bytes of output that are kept."),
         "secrets": SECRETS,
-        "report": Key(Text("a path"), "File or folder that the command makes and that is kept."),
+        "report": Key(INSIDE, "File or folder that the command makes and that is kept."),
         "repeatable": Key(Flag(placeholders=True), "Whether it may run again when it was cut off.", default=False),
     },
 )
@@ -99,26 +117,17 @@ _PUBLISH = Record(
         "artifacts": Key(
             ListOf(Made(("slug", "image")), minimum=1, unique=True), "Artifacts that become one release.", required=True
         ),
-        "registry": Key(Text("HOST or HOST:PORT"), "Registry that images are pushed to; not for slugs."),
+        "registry": Key(Form("HOST or HOST:PORT", forms.HOST), "Registry that images are pushed to; not for slugs."),
         "repository": Key(Text("a path in a registry"), "What stands before each image's component in its name."),
-        "secrets": Key(
-            Record(
-                "a registry's secrets",
-                {
-                    "username": Key(Text("a reference to a secret"), "Reference of the username.", required=True),
-                    "password": Key(Text("a reference to a secret"), "Reference of the password.", required=True),
-                },
-            ),
-            "The credential of the registry: references of secrets of the owner.",
-        ),
+        "secrets": _CREDENTIAL,
     },
 )
 _WORKSPACE = Made(("workspace",), ("workspace",))
 _ANSIBLE = Record(
     "an ansible stage's with",
     {
-        "playbook": Key(Text("a path"), "Playbook, from the repository's root.", default="playbooks/site.yml"),
-        "inventory": Key(Text("a path"), "Inventory; playbooks/inventories/ENVIRONMENT unless given."),
+        "playbook": Key(INSIDE, "Playbook, from the repository's root.", default="playbooks/site.yml"),
+        "inventory": Key(INSIDE, "Inventory; playbooks/inventories/ENVIRONMENT unless given."),
         "variables": Key(
             MapOf(Anything(), Form("a variable's name, not with burger_ before it", forms.PLAYBOOK_VARIABLE)),
             "Extra variables.",
@@ -141,7 +150,7 @@ _ARGO = Record(
     "an argo stage's with",
     {
         "place": Key(Text("a workflow place"), "Where it runs, as connections.yaml names it.", required=True),
-        "file": Key(Text("a path"), "File of the repository with the workflow.", required=True),
+        "file": Key(INSIDE, "File of the repository with the workflow.", required=True),
         "workflow": Key(Text("a name"), "Which one of the file, where it has several."),
         "template": Key(Text("a template"), "Template that runs, instead of the workflow's entrypoint."),
         "task": Key(Text("TEMPLATE/TASK"), "One task of a template, as it stands there, instead of all of them."),

@@ -55,12 +55,13 @@ def _budget(metric: Metric) -> Shape:
     if metric.tolerance is not None:
         what, most = ("Lowest", number(0.05, 1, whole=False)) if metric.kind == "orders" else ("Highest", _RATIO)
         keys["tolerance"] = Key(most, f"{what} ratio to the baseline.", default=metric.tolerance)
-    return OneOf(scalar=limit, map=Record("a budget", keys))
+    return OneOf(scalar=limit, map=Record("a budget", keys, least=1))
 
 
 _BUDGETS = Record(
     "budgets",
     {metric.name: Key(_budget(metric), f"{metric.label}: its limit, or a mapping.") for metric in METRICS.values()},
+    least=1,
 )
 _ADDRESS = Form("a path such as /healthz, without spaces", forms.ADDRESS, _PATH.meant)
 _EXPECTED = OneOf(
@@ -119,7 +120,7 @@ _STRATEGY = Record(
                 "a canary",
                 {
                     "steps": Key(
-                        ListOf(Record("a step", {"setWeight": _WEIGHT, **_STEPS}, one_of_them=True)),
+                        ListOf(Record("a step", {"setWeight": _WEIGHT, **_STEPS}, least=1, most=1)),
                         "What happens, in this order; then it gets all traffic.",
                     ),
                     "dynamicStableScale": Key(Flag(), "Whether the old set shrinks meanwhile.", default=False),
@@ -132,7 +133,7 @@ _STRATEGY = Record(
                 "a blue-green rollout",
                 {
                     "steps": Key(
-                        ListOf(Record("a step before the switch", _STEPS, one_of_them=True)),
+                        ListOf(Record("a step before the switch", _STEPS, least=1, most=1)),
                         "What happens before the new set gets the traffic.",
                     ),
                     "keep": Key(duration(), "How long the old set stays."),
@@ -141,7 +142,8 @@ _STRATEGY = Record(
             "Stands a complete new set beside the old one.",
         ),
     },
-    one_of_them=True,
+    least=1,
+    most=1,
 )
 
 

@@ -10,6 +10,7 @@ WORDS = ListOf(Text("text", loose=True, empty=True), minimum=1)
 NAMES = ListOf(Text("a name"))
 VALUES = MapOf(Text("text", loose=True, empty=True))
 VARIABLE = Form("a variable's name of letters, digits and _", forms.VARIABLE, lambda text: text.replace("-", "_"))
+INSIDE = Form("a path inside the repository", forms.INSIDE, lambda text: text.lstrip("/"))
 ENV = MapOf(Text("text", loose=True, empty=True), VARIABLE)
 SECRETS = Key(MapOf(Text("a reference to a secret"), VARIABLE), "Variable to reference of a secret of the owner.")
 

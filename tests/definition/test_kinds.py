@@ -191,6 +191,24 @@ WRONG = {
         "verify", "{budgets: {errors: |150%}}", 'expected a share such as 1% or 0.01, found "150%"', "",
     ),
     "compare": ("verify", "{compare: |[a]}", "expected a release, found a list", ""),
+    "a budget that says nothing": (
+        "verify", "{budgets: {lcp: |{}}}", "a budget has at least one of limit, tolerance, found 0", "",
+    ),
+    "build's argument": (
+        "build", "{args: {|BUILDKIT_X: 1}}",
+        'expected an argument\'s name, not with BUILDKIT_ before it, found "BUILDKIT_X"', "",
+    ),
+    "memory": ("build", "{limits: {memory: |2 GB}}", 'expected a size such as 512m or 2g, found "2 GB"', ""),
+    "way out": (
+        "build", "{dockerfile: |../Dockerfile}", 'expected a path inside the repository, found "../Dockerfile"', "",
+    ),
+    "from the root": (
+        "command", "{command: [x], report: |/tmp/x}", 'expected a path inside the repository, found "/tmp/x"', "tmp/x",
+    ),
+    "registry": (
+        "publish", "{artifacts: [build-backend], registry: |registry}", 'expected HOST or HOST:PORT, found "registry"',
+        "",
+    ),
     "playbook's variable": (
         "ansible", "{variables: {|burger_x: 1}}",
         'expected a variable\'s name, not with burger_ before it, found "burger_x"', "",
@@ -226,6 +244,12 @@ RIGHT = [
         ROLL % "{canary: {dynamicStableScale: true, steps: [{pause: }, {setWeight: 5}, {verify: {compare: true}}]}}",
     ),
     ("rollout", ROLL % "{blueGreen: {keep: 5m, steps: [{pause: {duration: 30s}}]}}"),
+    (
+        "build",
+        "{dockerfile: a/..b/Dockerfile, context: ., registries: {'r.example:5000': {secrets: {username: a, "
+        "password: b}}}, limits: {memory: 2g}, args: {A: 1}, cache_from: ['r.example:5000/a:main']}",
+    ),
+    ("publish", "{artifacts: [build-backend], registry: 'localhost:5000'}"),
     ("verify", "{expect: {/: Burger, /x: {regex: 'a+'}}, compare: shop-1}"),
 ]
 

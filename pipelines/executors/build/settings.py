@@ -21,15 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipelines.definition import forms
 from pipelines.executors.attempt import texts
 from pipelines.executors.base import PlanError, StageSpec
 
-_COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,400}")
-_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
+_COMPONENT, _ARGUMENT = forms.written(forms.COMPONENT), forms.written(forms.ARGUMENT)
+_SECRET, _TARGET = forms.written(forms.BUILD_ID), forms.written(forms.TARGET)
+_IMAGE, _REGISTRY = forms.written(forms.IMAGE), forms.written(forms.PULLED_FROM)
 _MEMORY = re.compile(r"([0-9]{1,6})([kmg])")
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 # The engine takes these as orders to itself, of which one chooses the cache that a build may use.
@@ -101,7 +99,7 @@ def _matching(spec: StageSpec, name: str, found: str, pattern: re.Pattern[str]) 
 def _args(spec: StageSpec) -> dict[str, str]:
     found = texts(spec, "args")
     for name in found:
-        if not _ARGUMENT.fullmatch(name) or name.startswith(_RESERVED):
+        if not _ARGUMENT.fullmatch(name):
             raise PlanError(
                 f"Stage {spec.stage}: {name!r} cannot be a build argument: letters, digits and _ are possible, and "
                 f"names that begin with {_RESERVED} are kept for the engine."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from pipelines.definition import forms
+
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
+_HOST = forms.written(forms.HOST)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 # The one registry whose API is not where its name says.
@@ -15,7 +17,7 @@ _API = {"docker.io": "registry-1.docker.io"}
 
 def is_host(text: str) -> bool:
     """True for HOST or HOST:PORT that an image's name can begin with. A lone word would be taken for a folder."""
-    return bool(_HOST.fullmatch(text)) and (text == "localhost" or any(sign in text for sign in ".:"))
+    return bool(_HOST.fullmatch(text))
 
 
 def is_repository(text: str) -> bool:
