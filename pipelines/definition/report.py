@@ -91,9 +91,9 @@ class Report:
         return answers[word]
 
     def _nearest(self, word: str, known: Collection[str]) -> str:
-        self._compared += sum(map(len, known))
         if self._compared > _COMPARED and len(known) > 100:
             return self._one_edit_away(word, known)
+        self._compared += sum(map(len, known))
         found = difflib.get_close_matches(word, list(known), 1)
         if not found:
             found = [name for name in known if name.lower() == word.lower()][:1]

@@ -204,6 +204,14 @@ def test_nearest_names_are_looked_for_only_where_they_are_told(monkeypatch):
     assert 0 < len(words) <= MAX_PROBLEMS
 
 
+def test_of_many_long_names_the_nearest_is_found_too():
+    names = [f"{n}-{'abcdefghij' * 3}" for n in range(5000)]
+    stages = "".join(f"- {{name: {name}, kind: noop, owner: dev}}\n" for name in names)
+    text = f"name: a\nstages:\n{stages}- {{name: z, kind: noop, owner: dev, needs: [77-{'abcdefgjih' * 3}]}}\n"
+    (problem,) = parse(text).problems
+    assert problem.hint.startswith("77-")
+
+
 def test_a_chain_and_a_ring_of_ten_thousand_stages_need_no_recursion():
     ring = large_file(9_000).replace("- {name: s0, kind: source,", "- {name: s0, kind: source, needs: [s8999],")
     problems = parse(ring).problems
