@@ -13,7 +13,7 @@ from tests.bench.place import free_port
 from tests.cluster.facts import Facts
 from tests.cluster.layout import CHECKOUT, claimed, home_of
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 def test_the_demo_on_a_cluster(cluster: Facts, tmp_path) -> None:

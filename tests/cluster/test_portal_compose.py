@@ -15,7 +15,7 @@ from tests.cluster.layout import CHECKOUT
 from tests.cluster.portal_helpers import GREETING, Engine, images, run_a_pipeline
 from tests.cluster.rollout_helpers import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 class Compose:

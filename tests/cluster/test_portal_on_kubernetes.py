@@ -19,7 +19,7 @@ from tests.cluster.portal_helpers import GREETING, Engine, images, run_a_pipelin
 from tests.cluster.processes import run
 from tests.cluster.rollout_helpers import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 INSTALLATION = CHECKOUT / "docker" / "portal" / "installation"
 RBAC = CHECKOUT / "docker" / "k8s" / "rbac"

@@ -31,7 +31,7 @@ from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.rollout_helpers import Installation, Load, Said, installation, service, until, workload
 from tests.torture import count
 
-pytestmark = [pytest.mark.cluster, pytest.mark.torture]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.torture]
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("BURGER_SEED") or random.SystemRandom().randrange(10**6))

@@ -22,7 +22,7 @@ from tests.cluster.facts import Facts, read
 from tests.cluster.layout import CHECKOUT, CLAIMS, Layout, build_of, claimed, home_of
 from tests.cluster.processes import recorded, run
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 @pytest.fixture
