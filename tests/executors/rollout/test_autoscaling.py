@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 
 from pipelines.executors.base import StageSpec
+from pipelines.executors.kubernetes.errors import ClusterAway
 from pipelines.executors.rollout.kubernetes import autoscaling, shape
 from pipelines.executors.rollout.kubernetes.settings import parse
+from pipelines.executors.rollout.kubernetes.target import ClusterTarget
+from pipelines.executors.rollout.target import AwayError
 from tests.executors.rollout.test_shape import route, service, workload
 
 CANARY = {"canary": {"steps": [{"setWeight": 50}, {"setWeight": 100}]}}
@@ -78,3 +84,16 @@ def test_a_plan_shows_only_what_changes_about_an_autoscaler():
     (old,) = autoscaling.scalers(before).values()
     assert planned["spec"] == {**old["spec"], "maxReplicas": 9}
     assert autoscaling.planned(new, after, None) == new
+
+
+def test_a_cluster_that_goes_away_between_two_looks_is_away_and_nothing_broke():
+    def grown():
+        raise ClusterAway("The cluster main does not answer.")
+
+    place = SimpleNamespace(grown=grown, new=SimpleNamespace(workloads={}))
+    target = ClusterTarget(
+        environment="production", pipeline="demo", key="k", release=None, places={"main/shop": place}, records=None,
+        changed=threading.Event(), deadline=60,
+    )  # fmt: skip
+    with pytest.raises(AwayError, match="does not answer"):
+        target.fit(SimpleNamespace(old={}, new={}))

@@ -153,7 +153,8 @@ class ClusterTarget:
 
     def fit(self, rollout: Rollout) -> Rollout:
         """The numbers of replicas that others decide."""
-        return self._as_autoscaled(self._as_nodes(rollout))
+        with answering():
+            return self._as_autoscaled(self._as_nodes(rollout))
 
     def _as_autoscaled(self, rollout: Rollout) -> Rollout:
         """The load has grown where an autoscaler has added replicas to the stable set."""
@@ -179,10 +180,9 @@ class ClusterTarget:
             return rollout
         if daemons.keys() - self.nodes.keys() or time.monotonic() - self.counted > 2 * LOOK_AGAIN:
             self.counted = time.monotonic()
-            with answering():
-                for name, place in self.places.items():
-                    found = {key_of(name, service): number for service, number in place.nodes().items()}
-                    self.nodes.update({key: number for key, number in found.items() if number})
+            for name, place in self.places.items():
+                found = {key_of(name, service): number for service, number in place.nodes().items()}
+                self.nodes.update({key: number for key, number in found.items() if number})
         new = {**rollout.new, **{key: self.nodes[key] for key in daemons if key in self.nodes}}
         old = {**rollout.old, **{key: self.nodes[key] for key in daemons if key in self.nodes and key in rollout.old}}
         return replace(rollout, new=new, old=old)
