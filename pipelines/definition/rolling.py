@@ -15,7 +15,7 @@ from pipelines.definition.shapes import (
     Flag,
     Form,
     Made,
-    OrNothing,
+    OrEmpty,
     Regex,
     Shape,
     Text,
@@ -97,8 +97,8 @@ VERIFY = Record(
 )
 _PAUSE = Record("a pause", {"duration": Key(duration(), "How long; until a person goes on unless given.")})
 _STEPS: dict[str, Key] = {
-    "pause": Key(OrNothing(_PAUSE), "Waits for its `duration`, or without one for a person."),
-    "verify": Key(OrNothing(VERIFY), "Measures the new release; see the kind verify."),
+    "pause": Key(OrEmpty(_PAUSE), "Waits for its `duration`, or without one for a person."),
+    "verify": Key(OrEmpty(VERIFY), "Measures the new release; see the kind verify."),
 }
 _WEIGHT = Key(number(0, 100), "Share of the traffic that the new release gets, in percent.")
 _LIMIT = Either(
@@ -114,7 +114,7 @@ _ROLLING = Record(
 _STRATEGY = Record(
     "a strategy",
     {
-        "rolling": Key(OrNothing(_ROLLING), "Replaces a few replicas at a time: maxSurge, maxUnavailable."),
+        "rolling": Key(OrEmpty(_ROLLING), "Replaces a few replicas at a time: maxSurge, maxUnavailable."),
         "canary": Key(
             Record(
                 "a canary",

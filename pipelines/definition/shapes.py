@@ -271,7 +271,7 @@ class Either:
 
 
 @dataclass(frozen=True, slots=True)
-class OrNothing:
+class OrEmpty:
     """The shape, or nothing, which means an empty mapping."""
 
     shape: Shape
