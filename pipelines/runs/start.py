@@ -105,8 +105,9 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
         accepted = parse(pipeline.accepted.text).definition if pipeline.accepted else None
     default = push.ref == f"refs/heads/{pipeline.default_branch}"
     held = accept.held_changes(pipeline, accepted, definition, on_default_branch=default)
-    stages = definition.stages
+    stages = _resolved(run, definition)
     if held:
+        # Who is asked sees the file's own placeholders, so only the stages behind are filled in.
         stages = _behind(accept.ownership_stage(held, pipeline.owner), stages)
     else:
         accept.accept(run, definition)
@@ -201,14 +202,18 @@ def _ordered(stages: tuple[StageDef, ...]) -> list[StageDef]:
     return ordered
 
 
-def _stage(run: Run, position: int, definition: StageDef) -> Stage:
+def _resolved(run: Run, definition: Definition) -> tuple[StageDef, ...]:
+    """The file's stages with this run's values in place of their placeholders."""
     facts = {
         "commit": run.commit,
         "ref": run.ref,
         "branch": run.ref.removeprefix("refs/heads/"),
         "number": str(run.number),
     }
-    definition = resolve_stage(definition, run.parameters, facts)
+    return tuple(resolve_stage(stage, run.parameters, facts) for stage in definition.stages)
+
+
+def _stage(run: Run, position: int, definition: StageDef) -> Stage:
     data: dict[str, Any] = asdict(definition)
     data["retry"]["on"] = sorted(data["retry"]["on"])
     return new_stage(run, position, data)

@@ -85,6 +85,30 @@ def test_a_branch_never_changes_what_counts(pipeline, working):
     assert pipeline.accepted == first.definition
 
 
+LOOKED_AT = """
+parameters: {soak: {default: 5s}}
+environments: {production: {owner: ops}}
+stages:
+  - {name: look, kind: verify, owner: ops, environment: production, gate: ops, with: {soak: "{{parameters.soak}}"}}
+"""
+
+
+def test_who_is_asked_sees_the_files_own_words_and_its_approval_counts(pipeline, working, cast):
+    """The run's values are in neither side of the change: they would show what the file does not say."""
+    begin(pipeline, LOOKED_AT)
+    run = begin(pipeline, LOOKED_AT.replace("soak}}", "soak}}0"), commit="d" * 40)
+    working()
+    held = stage(run, "ownership-change")
+    (change,) = (change for change in held.plan["changes"] if change["title"].startswith("look: with"))
+    assert "{{parameters.soak}}" in change["before"]
+    assert "{{parameters.soak}}0" in change["after"]
+    runs.approve(stage=held.pk, user=cast.olga, digest=held.plan_digest)
+    working()
+    assert stage(run, "ownership-change").state == "succeeded"
+    pipeline.refresh_from_db()
+    assert pipeline.accepted == run.definition
+
+
 EVIL_EXIT = TAKEN + "on_exit: [{name: evil, kind: noop, owner: ops, environment: production}]\n"
 SLY = TAKEN.replace("needs: [build], environment", 'depends: "build.Omitted || build.Succeeded", environment')
 
