@@ -6,6 +6,8 @@ The floor of the time is the same command line called directly, with the same co
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import secrets
 import shutil
@@ -52,6 +54,15 @@ class Bench:
         shutil.copy(ROOT / ".dockerignore", self.tree)
         for name, text in ONE_STAGE.items():
             (self.tree / f"{name}.one-stage").write_text(text)
+        self._log_in()
+
+    def _log_in(self) -> None:
+        """The base images may have to be pulled from the registry, by the command line too."""
+        registry = self.facts.registry
+        known = base64.b64encode(f"{registry.username}:{registry.password}".encode()).decode()
+        config = self.folder / ".docker" / "config.json"
+        config.parent.mkdir(mode=0o700)
+        config.write_text(json.dumps({"auths": {registry.address: {"auth": known}}}))
 
     def build(self, home: Path, component: str, dockerfile: str) -> tuple[Artifact, float]:
         """An image and the seconds that it took, from the call of the executor to its outcome."""
@@ -87,8 +98,10 @@ class Bench:
         ]  # fmt: skip
         env = builders.variables(docker) | {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         began = time.perf_counter()
-        subprocess.run(command, env=env, check=True, capture_output=True, timeout=600)
+        done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=600)
         seconds = time.perf_counter() - began
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}:\n{done.stderr[-2000:]}")
         self.docker("rmi", tag)
         return seconds
 

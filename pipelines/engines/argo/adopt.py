@@ -16,7 +16,7 @@ from pipelines.definition.model import Definition, Gate, GateTeam, StageDef
 from pipelines.executors.argo.shown import as_yaml
 
 from .chosen import AdoptError, choose, draw, said
-from .model import Graph, Task
+from .model import UNTIL_RESUMED, Graph, Task
 from .ownership import Assigned, Rules, assign
 from .reading import Document, Source, read
 from .resolve import Elsewhere, Library
@@ -136,7 +136,7 @@ def _stage(
     gated = task.name.startswith(PREFIX)
     owner = assigned.teams.get(position, "") if position is not None else ""
     gate = assigned.gates.get(position) if gated and position is not None else None
-    if not gated and task.does == "suspend" and task.suspend == "until somebody resumes it":
+    if not gated and task.does == "suspend" and task.suspend == UNTIL_RESUMED:
         gate = Gate((GateTeam(owner),))
     name = names.of(path, gate=gated)
     return StageDef(

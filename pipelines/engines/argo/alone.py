@@ -43,13 +43,19 @@ def why_whole(document: Document, library: Library, entry: Template) -> str:
         return f"its dag has a target, {target}"
     calls = calls_of(entry)
     conditional = {one.name for one in calls if one.when}
+    gates = {one.name for one in calls if becomes_gate(library.of(one, entry.document).template)}
     for one in calls:
-        if why := _why_not(one, entry, library) or _why_no_logic(one, conditional):
+        if why := _why_not(one, entry, library, gates) or _why_no_logic(one, conditional):
             return f"{why} (line {one.node.line})"
     return ""
 
 
-def _why_not(one: Call, entry: Template, library: Library) -> str:
+def becomes_gate(template: Template | None) -> bool:
+    """Whether it waits until somebody says that it may go on, which is what a gate does."""
+    return template is not None and template.does == "suspend" and not text(template.body, "duration")
+
+
+def _why_not(one: Call, entry: Template, library: Library, gates: Collection[str]) -> str:
     found = library.of(one, entry.document).template
     if found is not None and text(found.node, "daemon").lower() == "true":
         return f"{one.name} is a daemon, which ends with the Workflow that it belongs to"
@@ -63,6 +69,8 @@ def _why_not(one: Call, entry: Template, library: Library) -> str:
         for taken in _TAKEN.finditer(scalar.text):
             if not taken["what"].startswith(_KEPT):
                 return f"{one.name} takes {taken['what']} of {taken['task']}, which a stage does not keep"
+            if taken["task"] in gates:
+                return f"{one.name} takes {taken['what']} of {taken['task']}, a gate, which has no values"
         if fact := _FACT.search(scalar.text):
             return f"{one.name} asks for workflow.{fact[1]}, which each stage's Workflow has for itself"
     return ""

@@ -18,12 +18,12 @@ from pipelines.definition.grammar import written
 from pipelines.definition.model import Gate
 from pipelines.executors.argo.shown import as_yaml
 
-from .alone import NAME, why_whole
+from .alone import NAME, becomes_gate, why_whole
 from .calls import Call, call, fan, hooks_of
 from .chosen import AdoptError, Chosen, choose
 from .expand import entrypoint_of, in_order, tasks_of
 from .inputs import scalars
-from .model import Graph
+from .model import UNTIL_RESUMED, Graph
 from .ownership import Assigned
 from .reading import Document, Source, Template, is_nothing, items, text
 from .resolve import Elsewhere, Library
@@ -162,7 +162,7 @@ class _Conversion:
         position = self.at.get(path)
         stage: dict[str, Any] = {"name": one.name, "owner": self._owner(position)}
         template = self.library.of(one, self.entry.document).template
-        if template is not None and template.does == "suspend" and not text(template.body, "duration"):
+        if becomes_gate(template):
             return self._gate_of_suspend(one, stage, position)
         stage |= {"kind": "argo", "with": self._with({"task": path})}
         if gate := self._gate(position):
@@ -235,6 +235,9 @@ class _Conversion:
         }
         if gate := self._gate(position):
             stage["gate"] = gate
+        for task in self.graph.tasks:
+            if task.does == "suspend" and task.suspend == UNTIL_RESUMED:
+                self.lost.append(f"{task.path} waits within the stage until somebody resumes it with Argo's own tools.")
         inner = sorted({team for team in self.assigned.teams.values() if team and team != stage["owner"]})
         if inner:
             self.lost.append(f"{', '.join(inner)} own tasks of it, and {stage['owner']} owns the stage.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pipelines.definition.loader import Node
 
 from .calls import Call, Hook, call, fan, hooks_of, short
-from .model import Graph, Task
+from .model import UNTIL_RESUMED, Graph, Task
 from .reading import Document, Template, items, label, text
 from .resolve import Library
 
@@ -314,7 +314,7 @@ def _facts(task: Task, template: Template) -> None:
     task.daemon = text(node, "daemon").lower() == "true"
     if template.does == "suspend":
         duration = short(text(template.body, "duration"))
-        task.suspend = f"for {duration}" if duration else "until somebody resumes it"
+        task.suspend = f"for {duration}" if duration else UNTIL_RESUMED
     if (retry := node.get("retryStrategy")) is not None and retry.kind == "map":
         limit = short(text(retry, "limit"))
         task.retries = f"at most {limit} times" if limit else "without a limit"

@@ -7,6 +7,8 @@ from typing import Literal
 
 Role = Literal["", "hook", "exit"]
 
+UNTIL_RESUMED = "until somebody resumes it"  # how long a suspend without a duration lasts
+
 
 @dataclass(frozen=True, slots=True)
 class Fan:

@@ -88,6 +88,26 @@ def test_what_waits_for_a_person_is_a_gate_and_ownership_comes_along():
     assert stages(found)["go"]["gate"] == {"teams": {"ops": 2}}
 
 
+def test_values_that_a_suspend_asks_for_and_a_later_task_takes_keep_all_of_it_together():
+    asks = workflow(
+        """
+        - name: main
+          steps:
+          - - {name: ask, template: wait}
+          - - name: go
+              template: leaf
+              when: "{{steps.ask.outputs.parameters.answer}} == yes"
+        - name: wait
+          suspend: {}
+          outputs: {parameters: [{name: answer, valueFrom: {supplied: {}}}]}
+        """
+    )
+    found = converted(asks)
+    assert list(stages(found)) == ["checkout", "main"]
+    assert any("go takes outputs.parameters.answer of ask, a gate, which has no values" in one for one in found.lost)
+    assert any(one.startswith("main/ask waits within the stage until somebody resumes it") for one in found.lost)
+
+
 def test_parameters_schedules_and_exit_handlers():
     body = """
         spec:
