@@ -8,8 +8,9 @@ from collections.abc import Collection
 from pipelines.definition.depends import parse_depends
 from pipelines.definition.grammar import ExpressionError
 
-from .calls import Call, call
+from .calls import Call, call, hooks_of
 from .expand import in_order, tasks_of
+from .exported import taken_from_others
 from .inputs import scalars
 from .reading import Document, Template, items, text
 from .resolve import Library
@@ -47,6 +48,9 @@ def why_whole(document: Document, library: Library, entry: Template) -> str:
     for one in calls:
         if why := _why_not(one, entry, library, gates) or _why_no_logic(one, conditional):
             return f"{why} (line {one.node.line})"
+    for hook in hooks_of(document.spec):
+        if why := _why_no_outputs(hook.call, document, library):
+            return f"{why} (line {hook.call.node.line})"
     return ""
 
 
@@ -73,6 +77,12 @@ def _why_not(one: Call, entry: Template, library: Library, gates: Collection[str
                 return f"{one.name} takes {taken['what']} of {taken['task']}, a gate, which has no values"
         if fact := _FACT.search(scalar.text):
             return f"{one.name} asks for workflow.{fact[1]}, which each stage's Workflow has for itself"
+    return _why_no_outputs(one, entry.document, library)
+
+
+def _why_no_outputs(one: Call, scope: Document, library: Library) -> str:
+    if taken := taken_from_others(one, scope, library):
+        return f"{one.name} takes {', '.join(taken)} of the Workflow's outputs, which another task gives (globalName)"
     return ""
 
 

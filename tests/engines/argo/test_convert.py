@@ -108,6 +108,64 @@ def test_values_that_a_suspend_asks_for_and_a_later_task_takes_keep_all_of_it_to
     assert any(one.startswith("main/ask waits within the stage until somebody resumes it") for one in found.lost)
 
 
+GIVES = """
+        - name: give
+          container: {image: busybox}
+          outputs: {parameters: [{name: said, globalName: answer, valueFrom: {path: /tmp/said}}]}
+        - name: take
+          inputs: {parameters: [{name: what, value: "{{workflow.outputs.parameters.answer}}"}]}
+          container: {image: busybox}
+"""
+
+
+def test_outputs_of_the_whole_workflow_keep_giver_and_taker_together():
+    apart = workflow(
+        f"""
+        - name: main
+          steps:
+          - - {{name: first, template: give}}
+          - - {{name: second, template: inner}}
+        - name: inner
+          dag: {{tasks: [{{name: deep, template: take}}]}}
+        {GIVES.strip()}
+        """
+    )
+    found = converted(apart)
+    assert list(stages(found)) == ["checkout", "main"]
+    assert any("second takes answer of the Workflow's outputs" in one for one in found.lost)
+
+
+def test_an_exit_handler_that_takes_an_output_of_the_whole_workflow_stays_with_it():
+    asks = workflow(
+        f"""
+        - name: main
+          steps: [[{{name: first, template: give}}]]
+        {GIVES.strip()}
+        """,
+        spec="onExit: take\n",
+    )
+    found = converted(asks)
+    assert list(stages(found)) == ["checkout", "main"]
+    assert any("exit takes answer" in one for one in found.lost)
+
+
+def test_outputs_of_the_whole_workflow_that_one_task_gives_and_takes_hold_nothing_together():
+    alone = workflow(
+        f"""
+        - name: main
+          steps:
+          - - {{name: other, template: leaf}}
+          - - {{name: both, template: inner}}
+        - name: inner
+          steps:
+          - - {{name: first, template: give}}
+          - - {{name: second, template: take}}
+        {GIVES.strip()}
+        """
+    )
+    assert list(stages(converted(alone))) == ["checkout", "other", "both"]
+
+
 def test_parameters_schedules_and_exit_handlers():
     body = """
         spec:
