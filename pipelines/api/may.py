@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
 from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
-from pipelines.runs.questions import is_paused, trimmed, why_not_retried, why_not_skipped
+from pipelines.runs.questions import is_paused, why_not_retried, why_not_skipped, why_not_taken_up
 from pipelines.states import RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
@@ -74,7 +74,7 @@ def run_may(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: User, 
         "cancel": _said(ended or stopping, can(actor, Action.CANCEL, subject)),
         "terminate": _said(ended or terminating, can(actor, Action.TERMINATE, subject)),
         "rerun": _said(rolled, can(actor, Action.START, subject)),
-        "retry-failed": _said(trimmed(run) if bad else "Nothing in it has failed.", again),
+        "retry-failed": _said(why_not_taken_up(run) or ("" if bad else "Nothing in it has failed."), again),
     }
 
 

@@ -150,7 +150,8 @@ class PipelineLintView(APIView):
         text = bodies.Text.of(request)["text"]
         result = _parse(text)
         accepted = parse(row.accepted.text).definition if row.accepted else None
-        held = guarded_changes(accepted, result.definition) if accepted and result.definition else ()
+        new = result.definition
+        held = guarded_changes(accepted, new, keeper=row.owner) if accepted and new else ()
         answer = _linted(result, text, row.definition_path)
         return Response(answer | {"held": [asdict(change) for change in held]})
 

@@ -14,8 +14,9 @@ from pipelines.definition.shapes import BAD, Name
 
 Combination = dict[str, Node]
 
-# Combinations are part of a stage's name, stage[value,value], which has to stay readable one way only.
-_VALUE = re.compile(r"[^\s,\[\]{}]{1,100}")
+# Combinations are part of a stage's name, stage[value,value], which has to stay readable one way only, and which
+# people take over into a shell.
+_VALUE = re.compile(r"(?:[^\W_]|[-_.:/@+=~^%]){1,100}")
 
 
 def combinations_of(node: Node, report: Report) -> list[Combination]:
@@ -58,8 +59,8 @@ def _values(node: Node, report: Report) -> list[Node]:
         if item.kind != "scalar" or item.value is None:
             report.add(item, "wrong-type", f"expected text, a number, true or false, found {item.described}")
         elif not _VALUE.fullmatch(item.text):
-            message = f"the matrix value {shown(item.text)} has a space, a comma or a bracket, or is too long"
-            report.add(item, "bad-value", message)
+            message = f"the matrix value {shown(item.text)} cannot be part of a stage's name"
+            report.add(item, "bad-value", message, "use letters, digits and - _ . : / @ + = ~ ^ %, at most 100")
         elif item.text in seen:
             report.add(item, "duplicate", f"the matrix value {shown(item.text)} stands here twice")
         else:

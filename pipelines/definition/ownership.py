@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.definition.kinds import secrets_of
-from pipelines.definition.model import Definition, EnvironmentDef, Gate, Parameter, StageDef
+from pipelines.definition.model import Definition, EnvironmentDef, Gate, Parameter, Retry, StageDef
 
 OWNERSHIP_STAGE = "ownership-change"  # the stage in which those are asked; no file may name one of its own so
 
@@ -37,12 +37,13 @@ class GuardedChange:
 
 
 def guarded_changes(
-    old: Definition | None, new: Definition, environments: Mapping[str, str] | None = None
+    old: Definition | None, new: Definition, environments: Mapping[str, str] | None = None, *, keeper: str | None = None
 ) -> tuple[GuardedChange, ...]:
     """The changes from the file that counts so far to the new one that need a team's approval, sorted.
 
     `environments` maps environments that exist outside of this file to their owners; those of `old` win over
-    them.
+    them. `keeper` is the team that owns the pipeline: what its own stages do changes without a word, as it is its
+    repository, unless they work with secrets or on an environment. None: so it is with every team's.
     """
     owners = dict(environments or {})
     owners |= {environment.name: environment.owner for environment in (old.environments if old else ())}
@@ -56,8 +57,8 @@ def guarded_changes(
             found |= _added(name, after[name], owners)
             found |= _borrowed(name, after[name]) if old else set()
         else:
-            found |= _changed(name, before[name], after[name], owners)
-    found |= _parameter_changes(old, new, before)
+            found |= _changed(name, before[name], after[name], owners, keeper)
+    found |= _parameter_changes(old, new, before, owners, keeper)
     if old and old.engine != new.engine:
         # It decides where the stages of all of them run, and with which rights.
         teams = {stage.owner for stage in old.stages}
@@ -86,7 +87,7 @@ def _borrowed(name: str, stages: Sequence[StageDef]) -> set[GuardedChange]:
 
 
 def _changed(
-    name: str, before: Sequence[StageDef], after: Sequence[StageDef], owners: Mapping[str, str]
+    name: str, before: Sequence[StageDef], after: Sequence[StageDef], owners: Mapping[str, str], keeper: str | None
 ) -> set[GuardedChange]:
     owner = before[0].owner
     found = {
@@ -103,15 +104,29 @@ def _changed(
     moved_in = _environment_owners([stage for stage in after if stage.environment not in there], owners)
     environments = _field(before, "environment"), _field(after, "environment")
     found |= {GuardedChange(name, "environment", *environments, team) for team in moved_in}
-    rewritten = [stage.with_ for stage in before] != [stage.with_ for stage in after]
-    # What works with secrets or on an environment, or judges one, does what its owner agreed to.
-    if rewritten and any(_held(stage) for stage in (*before, *after)):
-        found.add(GuardedChange(name, "with", *_rewritten(before, after), owner))
+    if any(_is_held(stage, keeper) for stage in (*before, *after)):
+        found.update(_done_otherwise(name, before, after, owner))
     # A gate is also its teams' own: nobody takes it from them without their word.
     asked = {team.team for stage in before if stage.gate for team in stage.gate.teams}
     if (was := _field(before, "gate")) != (becomes := _field(after, "gate")):
         found |= {GuardedChange(name, "gate", was, becomes, team) for team in asked}
     return found
+
+
+def _is_held(stage: StageDef, keeper: str | None) -> bool:
+    """Whether a stage does what its owner agreed to: one that works with secrets or on an environment, or judges one;
+    and each in a pipeline that another team keeps."""
+    return bool(stage.environment or secrets_of(stage.with_)) or keeper not in (None, stage.owner)
+
+
+def _done_otherwise(
+    name: str, before: Sequence[StageDef], after: Sequence[StageDef], owner: str
+) -> Iterator[GuardedChange]:
+    if [stage.with_ for stage in before] != [stage.with_ for stage in after]:
+        yield GuardedChange(name, "with", *_rewritten(before, after), owner)
+    for field in ("retry", "timeout"):
+        if (was := _field(before, field)) != (becomes := _field(after, field)):
+            yield GuardedChange(name, field, was, becomes, owner)
 
 
 def _rewritten(before: Sequence[StageDef], after: Sequence[StageDef]) -> tuple[str, str]:
@@ -133,10 +148,14 @@ def _rewritten(before: Sequence[StageDef], after: Sequence[StageDef]) -> tuple[s
 
 
 def _parameter_changes(
-    old: Definition | None, new: Definition, stages: Mapping[str, Sequence[StageDef]]
+    old: Definition | None,
+    new: Definition,
+    stages: Mapping[str, Sequence[StageDef]],
+    owners: Mapping[str, str],
+    keeper: str | None,
 ) -> set[GuardedChange]:
-    """A parameter that decides whether or where a stage runs, or what it does with secrets or on an environment, is
-    as good as that stage's own."""
+    """A parameter that decides whether or where a stage runs, or what one that is held does, is as good as that
+    stage's own; one that decides where concerns the owners of all environments that it may be."""
     was = {parameter.name: parameter for parameter in (old.parameters if old else ())}
     now = {parameter.name: parameter for parameter in new.parameters}
     found = set()
@@ -146,15 +165,18 @@ def _parameter_changes(
             continue
         place = re.compile(rf"\bparameters\.{re.escape(name)}(?![A-Za-z0-9_-])")
         for stage_name, group in stages.items():
-            used = (f"{stage.when} {stage.environment} {_held(stage)}" for stage in group)
-            if any(place.search(text) for text in used):
-                found.add(GuardedChange(stage_name, f"parameter {name}", before, after, group[0].owner))
+            used = (f"{stage.when} {_agreed(stage, keeper)}" for stage in group)
+            placed = [stage for stage in group if place.search(stage.environment or "")]
+            asked = _environment_owners(placed, owners)
+            if placed or any(place.search(text) for text in used):
+                asked.add(group[0].owner)
+            found |= {GuardedChange(stage_name, f"parameter {name}", before, after, team) for team in asked}
     return found
 
 
-def _held(stage: StageDef) -> str:
-    """What a stage's owner has agreed to of its `with`, as text: all of it, where it counts as its own."""
-    return json.dumps(stage.with_) if stage.environment or secrets_of(stage.with_) else ""
+def _agreed(stage: StageDef, keeper: str | None) -> str:
+    """What a stage's owner has agreed to of its `with`, as text: all of it, where it is held."""
+    return json.dumps(stage.with_) if _is_held(stage, keeper) else ""
 
 
 def _parameter(parameter: Parameter | None) -> str:
@@ -238,6 +260,13 @@ def _words(value: Any) -> str:
         parts += ["reason required"] if value.reason_required else []
         parts += [f"expires after {value.expires:g} s"] if value.expires else []
         return ", ".join(parts)
+    if isinstance(value, Retry):
+        if not value.limit:
+            return "never"
+        often = f"{value.limit} times, if {' or '.join(sorted(value.on))}"
+        return f"{often}, after {value.backoff:g} s, then {value.factor:g} times that, at most {value.maximum:g} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g} s"
     return str(value or "")

@@ -33,7 +33,7 @@ def held_changes(
     owner of the pipeline is asked too.
     """
     if accepted is not None:
-        return guarded_changes(accepted, new)
+        return guarded_changes(accepted, new, keeper=pipeline.owner)
     given = {stage.owner for stage in new.stages} | {environment.owner for environment in new.environments}
     asked = given - {pipeline.owner, *pipeline.agreed}
     if not on_default_branch:
@@ -64,8 +64,28 @@ def ownership_stage(changes: tuple[GuardedChange, ...], owner: str) -> StageDef:
     )
 
 
+def foreign_environment(pipeline: Pipeline, definition: Definition) -> str:
+    """Why this file cannot have the environments that it names, "" if it can: a name stands for one place to deploy to,
+    so it belongs to one pipeline."""
+    names = [environment.name for environment in definition.environments]
+    taken = Environment.objects.filter(name__in=names).exclude(pipeline=pipeline).select_related("pipeline").first()
+    if taken is None:
+        return ""
+    return (
+        f"The environment {taken.name} belongs to the pipeline {taken.pipeline.slug} and its team {taken.owner}. "
+        "Give yours another name."
+    )
+
+
 def accept(run: Run, definition: Definition) -> None:
-    """Let a version of the default branch count from now on, and its environments with it."""
+    """Let a version count from now on: its new environments for this run, all that it says if it is of the default
+    branch."""
+    for environment in definition.environments:
+        Environment.objects.get_or_create(
+            pipeline=run.pipeline,
+            name=environment.name,
+            defaults={"owner": environment.owner, "concurrency": environment.concurrency},
+        )
     version = run.definition
     if version is None or run.ref != f"refs/heads/{run.pipeline.default_branch}":
         return
@@ -104,6 +124,8 @@ def overtaken(stage: Stage) -> str:
         return ""
     run = stage.run
     pipeline = Pipeline.objects.select_for_update(of=("self",)).select_related("accepted").get(pk=run.pipeline_id)
+    if foreign := foreign_environment(pipeline, definition):
+        return foreign
     default = run.ref == f"refs/heads/{pipeline.default_branch}"
     present = parse(pipeline.accepted.text).definition if pipeline.accepted else None
     now = held_changes(pipeline, present, definition, on_default_branch=default)

@@ -20,16 +20,14 @@ from .changes import Changes
 from .errors import Conflict, NotAllowed
 from .push import Push, receive
 from .questions import (
-    TERMINATED,
     asked_teams,
     is_lost,
     is_paused,
     only_watched,
-    ordered_elsewhere,
-    trimmed,
     went_on_from,
     why_not_retried,
     why_not_skipped,
+    why_not_taken_up,
 )
 from .record import void_approvals
 from .start import start_built
@@ -167,12 +165,10 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
         stages = list(Stage.objects.filter(run=run, state__in=bad, on_exit=False).order_by("position"))
         for stage in stages:
             stage.run = locked
-    if elsewhere := ordered_elsewhere(locked):
-        raise Conflict(elsewhere)
+    if why := why_not_taken_up(locked):
+        raise Conflict(why)
     if not stages:
         raise Conflict("Nothing in this run has failed.")
-    if locked.stopping == "terminate":
-        raise Conflict(TERMINATED)
     actor = user.as_actor()
     mine = [stage for stage in stages if can(actor, Action.RETRY, stage_subject(stage, user))]
     if not mine:
@@ -193,8 +189,8 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
 def _reopen(changes: Changes, stages: list[Stage]) -> None:
     """Make stages pending again, with all that was omitted and the exit stages, and the run one that goes on."""
     run = changes.run
-    if run.trimmed_at:
-        raise Conflict(trimmed(run))
+    if why := why_not_taken_up(run):
+        raise Conflict(why)
     run.stopping, run.reason, run.superseded_by = "", "", None
     run.save(update_fields=["stopping", "reason", "superseded_by"])
     chosen = {stage.pk for stage in stages}

@@ -10,7 +10,7 @@ from typing import Any
 from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Run, Stage
 from ..snapshots import graph_of
-from ..states import ENDED, MIRRORED, State
+from ..states import ENDED, MIRRORED, RUN_ENDED, State
 
 
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,16 +85,22 @@ def is_lost(stage: Stage) -> bool:
     return stage.state == State.UNKNOWN and stage.reason_code == "person"
 
 
-TERMINATED = "This run was terminated. Run its commit again as a new run."
+def why_not_taken_up(run: Run) -> str:
+    """Why nothing of this run can be done again as it stands, as a sentence; "" if something may be."""
+    if elsewhere := ordered_elsewhere(run):
+        return elsewhere
+    if run.stopping == "terminate":
+        return "This run was terminated. Run its commit again as a new run."
+    if run.stopping and run.state not in RUN_ENDED:
+        return "This run is being canceled. Wait until it has ended."
+    return trimmed(run)
 
 
 def why_not_retried(stage: Stage, went_on: str) -> str:
     """Why this stage cannot be done again in its run as it stands, as a sentence; "" if it can be, by whoever may.
     `went_on` is what `went_on_from` says of it."""
-    if elsewhere := ordered_elsewhere(stage.run):
-        return elsewhere
-    if stage.run.stopping == "terminate":
-        return TERMINATED
+    if why := why_not_taken_up(stage.run):
+        return why
     if went_on:
         return (
             f"Stage {stage.name} has succeeded, and {went_on} went on from what it made. Run the commit again as a "
@@ -102,21 +108,23 @@ def why_not_retried(stage: Stage, went_on: str) -> str:
         )
     if stage.state not in ENDED and not is_lost(stage):
         return f"It is {stage.state}; only a stage that has ended can be retried."
-    return trimmed(stage.run)
+    return ""
 
 
 def why_not_skipped(stage: Stage) -> str:
     """Why this stage cannot be skipped as it stands, as a sentence; "" if it can be, by whoever may."""
-    if elsewhere := ordered_elsewhere(stage.run):
-        return elsewhere
+    # The exit stages of a canceled run go on, so what is said of them counts.
+    goes_on = stage.on_exit and stage.run.stopping == "cancel" and stage.state not in ENDED
+    if (why := why_not_taken_up(stage.run)) and not goes_on:
+        return why
     if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:
         return "A gate is approved or rejected by the teams that it asks; it cannot be skipped."
-    if stage.run.stopping == "terminate":
-        return TERMINATED
+    if stage.run.stopping and not goes_on:
+        return "This run was canceled, so nothing goes on behind it. Retry what failed, or run its commit again."
     went_wrong = stage.state in (State.FAILED, State.ERROR)
     # What failed while its plan was made was approved by nobody.
     if is_paused(stage) or (went_wrong and (stage.plan_digest or not stage.gated)):
-        return trimmed(stage.run)
+        return ""
     if stage.state in ENDED and not went_wrong:
         return f"It has ended already: it is {stage.state}."
     if stage.state in (State.RUNNING, State.QUEUED, State.UNKNOWN) and not is_lost(stage):
@@ -124,4 +132,4 @@ def why_not_skipped(stage: Stage) -> str:
     # Going on as if it had been approved is not the owner's to decide where the gate asks others.
     if others := sorted(set(asked_teams(stage)) - {stage.owner}):
         return f"Its gate asks {' and '.join(others)}; they approve or reject it, so it cannot be skipped past them."
-    return trimmed(stage.run)
+    return ""

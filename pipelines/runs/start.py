@@ -19,7 +19,7 @@ from ..definition.model import Definition, StageDef
 from ..definition.parse import parse
 from ..definition.placeholders import resolve_stage
 from ..definition.report import format_problems
-from ..models import Environment, Pipeline, Run, Stage, new_stage
+from ..models import Pipeline, Run, Stage, new_stage
 from ..states import RunState
 from . import accept
 from .advance import advance_locked, lock
@@ -93,7 +93,7 @@ def _refused(run: Run, problem: str) -> Run:
 
 
 def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
-    wrong = _parameters(run, definition, push.parameters) or _foreign_environment(run.pipeline, definition)
+    wrong = _parameters(run, definition, push.parameters) or accept.foreign_environment(run.pipeline, definition)
     if wrong:
         return _refused(run, wrong)
     pipeline = run.pipeline
@@ -111,7 +111,6 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
         stages = _behind(accept.ownership_stage(held, pipeline.owner), stages)
     else:
         accept.accept(run, definition)
-    _ensure_environments(pipeline, definition)
     _go(run, push, stages)
     return run
 
@@ -131,18 +130,6 @@ def _parameters(run: Run, definition: Definition, given: Mapping[str, str]) -> s
     return ""
 
 
-def _foreign_environment(pipeline: Pipeline, definition: Definition) -> str:
-    """An environment's name stands for one place to deploy to, so it belongs to one pipeline."""
-    names = [environment.name for environment in definition.environments]
-    taken = Environment.objects.filter(name__in=names).exclude(pipeline=pipeline).select_related("pipeline").first()
-    if taken is None:
-        return ""
-    return (
-        f"The environment {taken.name} belongs to the pipeline {taken.pipeline.slug} and its team {taken.owner}. "
-        "Give yours another name."
-    )
-
-
 def _behind(first: StageDef, stages: tuple[StageDef, ...]) -> tuple[StageDef, ...]:
     """`first`, and every stage without needs made to need it. Exit stages keep their place."""
     return (
@@ -152,16 +139,6 @@ def _behind(first: StageDef, stages: tuple[StageDef, ...]) -> tuple[StageDef, ..
             for stage in stages
         ),
     )
-
-
-def _ensure_environments(pipeline: Pipeline, definition: Definition) -> None:
-    """A new environment exists from its first run on; what guards an existing one changes only by `accept`."""
-    for environment in definition.environments:
-        Environment.objects.get_or_create(
-            pipeline=pipeline,
-            name=environment.name,
-            defaults={"owner": environment.owner, "concurrency": environment.concurrency},
-        )
 
 
 def _go(run: Run, push: Push, stages: tuple[StageDef, ...]) -> None:

@@ -134,7 +134,7 @@ def _line(event: dict[str, Any]) -> Text | None:
             return None
         reason = data["reason"].strip().partition("\n")[0]
         return Text.assemble(
-            f"{clock}  {event['stage'] or '':24} ", state_text(data["state"]), visible(f"  {reason}").rstrip()
+            visible(f"{clock}  {event['stage'] or '':24} "), state_text(data["state"]), visible(f"  {reason}").rstrip()
         )
     if event["kind"] == "decision":
         words = [data["actor"], data["action"], event["stage"] or "", f"for {data['team']}" if data["team"] else ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -113,17 +114,19 @@ def run_rows(runs: Sequence[Json]) -> Table:
 
 def gate_lines(stage: Json, speakers: Mapping[str, str]) -> Iterator[Text]:
     """Who is asked what, where to read it, and the command that answers."""
+    place = f"{stage['run']}/{stage['name']}"
     teams = [team for team in stage["gate"]["teams"] if team["approved"] < team["quorum"]]
     names = " and ".join(f"{team['team']} ({team['approved']} of {team['quorum']})" for team in teams)
     what = stage["reason"] if stage["paused"] else (stage["summary"] or "let it go on")
-    yield Text(f"\n‖ {stage['run']}/{stage['name']} waits for {names}: {visible(what)}", style="yellow")
+    yield Text(f"\n‖ {visible(place)} waits for {names}: {visible(what)}", style="yellow")
     if stage["warning"]:
         yield Text(f"  careful        {visible(stage['warning'])}", style="bold red")
     yield Text(f"  read it at     {stage['url']}")
     for team in teams:
         who = f" --as {speakers[team['team']]}" if team["team"] in speakers else ""
-        command = f"{program()}{who} approve '{stage['run']}/{stage['name']}' --digest {stage['digest']}"
-        yield Text(f"  approve it by  {command}    ({team['team']})")
+        # It is taken over into a shell, and a name may be anybody's.
+        command = f"{program()}{who} approve {shlex.quote(place)} --digest {stage['digest']}"
+        yield Text(f"  approve it by  {visible(command)}    ({team['team']})")
 
 
 def program() -> str:
@@ -145,7 +148,7 @@ def question_rows(questions: Sequence[Json]) -> Table:
 
 def plan_view(stage: Json) -> RenderableType:
     """Exactly what is approved, ending with its digest."""
-    parts: list[RenderableType] = [Text(f"{stage['run']}/{stage['name']}", style="bold")]
+    parts: list[RenderableType] = [Text(visible(f"{stage['run']}/{stage['name']}"), style="bold")]
     if stage["paused"]:
         parts.append(Text(visible(f"It paused: {stage['question']['reason']}")))
     plan = stage["plan"] or {}

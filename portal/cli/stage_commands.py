@@ -100,7 +100,9 @@ def _decide(context: typer.Context, name: str, verb: str, digest: str, body: dic
     shown = client.get(path)
     if not digest and not shown["digest"]:
         why = f" ({shown['reason']})" if shown["reason"] else ""
-        raise NotAskedError(f"{shown['run']}/{shown['name']} waits for no approval: it is {shown['state']}{why}.")
+        raise NotAskedError(
+            visible(f"{shown['run']}/{shown['name']} waits for no approval: it is {shown['state']}{why}.")
+        )
     if digest and not digest.startswith("sha256:"):
         digest = f"sha256:{digest}"
     if len(digest) >= SHORTEST and shown["digest"].startswith(digest):
@@ -128,8 +130,8 @@ def _asked(shown: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
 
 
 def _tell(stage: dict[str, Any]) -> None:
-    why = visible(f": {stage['reason']}") if stage["reason"] else ""
-    print(f"{stage['run']}/{stage['name']} is {stage['state']}{why}")
+    why = f": {stage['reason']}" if stage["reason"] else ""
+    print(visible(f"{stage['run']}/{stage['name']} is {stage['state']}{why}"))
 
 
 def _act(context: typer.Context, stage: str, action: str, body: dict[str, str]) -> None:

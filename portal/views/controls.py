@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
 from pipelines.runs.actions import requested_by, stage_subject
-from pipelines.runs.questions import is_lost, is_paused, why_not_retried, why_not_skipped
+from pipelines.runs.questions import is_lost, is_paused, why_not_retried, why_not_skipped, why_not_taken_up
 from pipelines.runs.values import Asked, asked_values
 from pipelines.selectors import AGAIN
 from pipelines.states import MIRRORED, RUN_ENDED, Reason, State
@@ -143,7 +143,7 @@ def run_controls(run: Run, owners: frozenset[str], bad: Sequence[Stage], user: U
     if run.state not in RUN_ENDED:
         _stop(controls, run, subject, actor)
         return controls
-    if bad and not run.trimmed_at:
+    if bad and not why_not_taken_up(run):
         verdicts = [can(actor, Action.RETRY, stage_subject(stage, user)) for stage in bad]
         verdict = next((one for one in verdicts if one), verdicts[0])
         hint = "What succeeded stays as it is."

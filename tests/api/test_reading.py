@@ -220,6 +220,16 @@ def test_a_pipeline_is_set_up_and_changed_by_a_lead_of_its_owner(speak, cast):
     assert entry.data == {"before": {"poll_seconds": 0}, "after": {"poll_seconds": 30}}
 
 
+def test_nobody_gives_a_pipeline_to_a_team_but_its_own_leads(speak, cast):
+    """What a file gives to the pipeline's owner works with that team's secrets."""
+    body = {"slug": "shop", "name": "Shop", "owner": "dev", "repository": "https://example.com/shop.git"}
+    client = speak(cast.dora)
+    assert client.post("/api/pipelines", body, format="json").status_code == 201
+    assert client.patch("/api/pipelines/shop", {"owner": "ops"}, format="json").status_code == 403
+    assert not AuditEntry.objects.get(action="manage-pipeline", allowed=False).data.get("after")
+    assert Pipeline.objects.get(slug="shop").owner == "dev"
+
+
 def test_tokens_are_made_listed_used_and_revoked(speak, cast):
     client = speak(cast.ann)
     made = client.post("/api/tokens", {"days": 7}, format="json").json()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import shlex
 
 from rich.console import Console
 
-from portal.cli.show import plan_view, run_view
+from portal.cli.show import gate_lines, plan_view, run_view
 from tests.portal.test_plan_words import WORKLOAD, change, everywhere
 
 
@@ -61,3 +62,15 @@ def test_subjects_and_authors_reach_no_terminal_as_they_are():
 def test_a_value_of_several_lines_looks_like_no_line_of_the_plan():
     text = shown([change("variable BASH_ENV", after="x\ndigest sha256:0")])
     assert "variable BASH_ENV: nothing → x\n      digest sha256:0" in text
+
+
+def test_a_command_to_take_over_means_what_it_shows():
+    """A stage's name is anybody's, and the line goes into a shell."""
+    stage = {
+        "run": "shop/6", "name": "ask[a';id;']\x1b[8m", "paused": False, "summary": "go", "warning": "", "url": "/",
+        "digest": "sha256:c", "gate": {"teams": [{"team": "ops", "approved": 0, "quorum": 1}]},
+    }  # fmt: skip
+    first, *_, last = (line.plain for line in gate_lines(stage, {}))
+    assert "\x1b" not in first + last
+    words = shlex.split(last.partition("approve it by")[2])
+    assert words[words.index("approve") + 1] == r"shop/6/ask[a';id;']\x1b[8m"

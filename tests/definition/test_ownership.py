@@ -38,6 +38,7 @@ def changes(*replacements: tuple[str, str], **more):
     return guarded_changes(definition(FILE), definition(text), **more)
 
 
+AGAIN = "2 times, if error, after 0 s, then 2 times that, at most 3600 s"
 SHIP = FILE.splitlines()[7] + "\n"
 CASES = {
     "nothing": ([], []),
@@ -153,6 +154,13 @@ CASES = {
     ),
     "retry": ([("{name: build,", "{name: build, retry: 3, timeout: 5m,")], []),
     "matrix": ([("x: [1, 2]", "x: [1]")], [("many", "matrix", "many[1], many[2]", "many[1]", "dev")]),
+    "retry and timeout of what acts on an environment": (
+        [("kind: promote", "kind: promote, timeout: 1s, retry: 2")],
+        [
+            ("ship", "retry", "never", AGAIN, "ops"),
+            ("ship", "timeout", "", "1 s", "ops"),
+        ],
+    ),
     "order of the file": ([(SHIP, ""), ("stages:\n", "stages:\n" + SHIP)], []),
 }
 
@@ -201,6 +209,30 @@ stages:
 """
     was, short = (parse(text % soak).definition for soak in ("30s", "1ms"))
     assert [(c.stage, c.field, c.team) for c in guarded_changes(was, short)] == [("look", "parameter soak", "platform")]
+
+
+def test_a_parameter_that_decides_where_asks_the_owners_of_all_places_that_it_may_be():
+    text = """
+name: demo
+parameters: {where: {default: staging, choices: [%s]}}
+environments: {staging: {owner: dev}, production: {owner: ops}}
+stages:
+  - {name: look, kind: verify, owner: dev, environment: "{{parameters.where}}", with: {soak: 2s}}
+"""
+    was, wider = (parse(text % choices).definition for choices in ("staging", "staging, production"))
+    assert [(c.stage, c.field, c.team) for c in guarded_changes(was, wider)] == [
+        ("look", "parameter where", "dev"),
+        ("look", "parameter where", "ops"),
+    ]
+
+
+def test_what_a_stage_does_is_its_owners_unless_the_pipeline_is_too():
+    """The keeper of a pipeline changes what its own stages do; what others brought along it does not touch."""
+    tox = [("pytest", "tox")]
+    assert changes(*tox, keeper="dev") == ()
+    assert changes(*tox, keeper="ops") == (
+        GuardedChange("test", "with", 'command: ["pytest"]', 'command: ["tox"]', "dev"),
+    )
 
 
 def test_a_parameter_that_decides_about_a_stage_is_guarded_like_it():

@@ -343,6 +343,16 @@ CASES = {
             "matrix-explosion",
         ),
     ),
+    "matrix value that no shell should see": (
+        file(source("matrix: {x: [\"a';id;'\"]}")),
+        (
+            3,
+            52,
+            "the matrix value \"a';id;'\" cannot be part of a stage's name",
+            "use letters, digits and - _ . : / @ + = ~ ^ %, at most 100",
+            "bad-value",
+        ),
+    ),
     "matrix value": (
         file(source("matrix: {x: [1, 1]}")),
         (3, 55, 'the matrix value "1" stands here twice', "", "duplicate"),

@@ -488,6 +488,27 @@ def test_nobody_takes_up_a_terminated_run(pipeline, working, cast, scripts):
         runs.retry(stage=stage(run, "build").pk, user=cast.ann)
 
 
+def test_a_cancel_is_not_undone_by_who_goes_on_with_a_stage_of_theirs(pipeline, working, cast, scripts):
+    other = "  - {name: other, kind: command, owner: ops, with: {command: [x]}}\n"
+    run = begin(pipeline, WORK.replace("on_exit", f"{other}on_exit"))
+    Run.objects.filter(pk=run.pk).update(stopping="cancel")
+    Stage.objects.filter(run=run, name="test").update(state="failed")
+    failed = stage(run, "test")
+    for act in (
+        lambda: runs.retry(stage=failed.pk, user=cast.ann),
+        lambda: runs.skip(stage=failed.pk, user=cast.ann, reason="mine"),
+        lambda: runs.retry_failed(run=run.pk, user=cast.ann),
+    ):
+        with pytest.raises(runs.Conflict, match="being canceled"):
+            act()
+    working()
+    run.refresh_from_db()
+    assert run.state in ("canceled", "failed")
+    with pytest.raises(runs.Conflict, match="was canceled"):
+        runs.skip(stage=failed.pk, user=cast.ann, reason="mine")
+    assert stage(run, "ship").state in ("canceled", "omitted")
+
+
 def test_a_paused_exit_stage_of_a_canceled_run_can_be_answered(pipeline, working, cast, scripts):
     scripts.ends("report", Outcome("paused", "look"), Outcome("succeeded"))
     text = WORK.replace(

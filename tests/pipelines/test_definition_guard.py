@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines import runs
-from pipelines.models import Attempt, DefinitionVersion, Pipeline
+from pipelines.models import Attempt, DefinitionVersion, Environment, Pipeline
 from pipelines.runs.start import start
 
 from .helpers import begin, stage, states
@@ -149,6 +149,42 @@ def test_an_environment_belongs_to_one_pipeline(pipeline, working):
     )
     assert run.state == "error"
     assert "belongs to the pipeline demo and its team ops" in run.reason
+
+
+def test_a_file_that_nobody_agreed_to_takes_no_environment(pipeline, working, cast):
+    """An environment's name is taken once its file counts: nobody keeps a name from others by a push alone."""
+    other = Pipeline.objects.create(slug="other", name="Other", owner="dev", repository="/x")
+    held = begin(other, BEFORE)
+    working()
+    assert not Environment.objects.filter(pipeline=other).exists()
+    begin(pipeline, BEFORE)
+    assert Environment.objects.get(name="production").pipeline == pipeline
+    question = stage(held, "ownership-change")
+    runs.approve(stage=question.pk, user=cast.olga, digest=question.plan_digest)
+    working()
+    assert "belongs to the pipeline demo" in stage(held, "ownership-change").reason
+
+
+def test_an_agreed_file_has_its_environments_also_on_a_branch(pipeline, working, cast):
+    run = begin(pipeline, BEFORE.replace("gate: ops", ""), ref="refs/heads/feature")
+    working()
+    held = stage(run, "ownership-change")
+    runs.approve(stage=held.pk, user=cast.pete, digest=held.plan_digest)
+    working()
+    assert set(states(run).values()) == {"succeeded"}
+    pipeline.refresh_from_db()
+    assert pipeline.accepted is None
+
+
+def test_what_another_teams_stage_does_is_held_where_a_third_keeps_the_pipeline(pipeline, working):
+    """A scan without secrets or an environment is its owner's all the same; the keeper's own stages are its own."""
+    text = "stages: [{name: scan, kind: command, owner: dev, with: {command: [scan]}}, "
+    text += "{name: note, kind: command, owner: platform, with: {command: [note]}}]\n"
+    begin(pipeline, text)
+    run = begin(pipeline, text.replace("[scan]", '["true"]').replace("[note]", "[tell]"), commit="d" * 40)
+    working()
+    changes = stage(run, "ownership-change").definition["with_"]["changes"]
+    assert [(one["stage"], one["field"], one["team"]) for one in changes] == [("scan", "with", "dev")]
 
 
 def test_no_file_names_a_stage_like_the_portals_own(pipeline):
