@@ -322,7 +322,11 @@ class _OneStage:
             message = "the environment may depend only on parameters that have choices"
             self.report.add(node, "bad-placeholder", message, "who owns it has to be known before the run")
             return []
-        if len(known) < len(names) or prod(len(parameter.choices) for parameter in known) > _MAX_ENVIRONMENTS:
+        if len(known) < len(names):
+            return []
+        if (count := prod(len(parameter.choices) for parameter in known)) > _MAX_ENVIRONMENTS:
+            message = f"the environment can become {count:,} names, at most {_MAX_ENVIRONMENTS} are allowed"
+            self.report.add(node, "bad-placeholder", message, "use fewer parameters, or fewer choices")
             return []
         chosen = [dict(zip(names, values, strict=True)) for values in product(*(p.choices for p in known))]
         return [_chosen(node.text, values) for values in chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -96,6 +96,9 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
     wrong = _parameters(run, definition, push.parameters) or accept.foreign_environment(run.pipeline, definition)
     if wrong:
         return _refused(run, wrong)
+    stages = _resolved(run, definition)
+    if undeclared := _undeclared(definition, stages):
+        return _refused(run, undeclared)
     pipeline = run.pipeline
     run.definition = accept.remember(pipeline, definition, text, push.commit)
     run.engine = definition.engine
@@ -105,7 +108,6 @@ def _begin(run: Run, push: Push, definition: Definition, text: str) -> Run:
         accepted = parse(pipeline.accepted.text).definition if pipeline.accepted else None
     default = push.ref == f"refs/heads/{pipeline.default_branch}"
     held = accept.held_changes(pipeline, accepted, definition, on_default_branch=default)
-    stages = _resolved(run, definition)
     if held:
         # Who is asked sees the file's own placeholders, so only the stages behind are filled in.
         stages = _behind(accept.ownership_stage(held, pipeline.owner), stages)
@@ -127,6 +129,17 @@ def _parameters(run: Run, definition: Definition, given: Mapping[str, str]) -> s
         if parameter.choices and run.parameters[name] not in parameter.choices:
             choices = ", ".join(parameter.choices)
             return f"Parameter {name} is {run.parameters[name]!r}; expected one of {choices}."
+    return ""
+
+
+def _undeclared(definition: Definition, stages: Sequence[StageDef]) -> str:
+    """Why a stage's environment cannot be what this run makes of it, "" if all can: one that the file does not declare
+    may be anybody's."""
+    names = {environment.name for environment in definition.environments}
+    for stage in stages:
+        if stage.environment and stage.environment not in names:
+            known = ", ".join(sorted(names)) or "none"
+            return f"Stage {stage.name} is for the environment {stage.environment!r}; the file has {known}."
     return ""
 
 

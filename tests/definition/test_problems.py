@@ -19,6 +19,7 @@ def source(rest: str, name: str = "a") -> str:
     return f"- {{name: {name}, kind: source, owner: dev, {rest}}}\n"
 
 
+MANY = ["s", *(f"x{n}" for n in range(19))]
 STAGING = "environments: {staging: {owner: ops}}\n"
 
 CASES = {
@@ -265,6 +266,19 @@ CASES = {
             52,
             "the environment may depend only on parameters that have choices",
             "who owns it has to be known before the run",
+            "bad-placeholder",
+        ),
+    ),
+    "environment that can be anything": (
+        file(
+            '- {name: a, kind: verify, owner: dev, environment: "{{parameters.a}}{{parameters.b}}"}',
+            f"parameters: {{a: {{default: s, choices: {MANY}}}, b: {{default: s, choices: {MANY}}}}}\n{STAGING}",
+        ),
+        (
+            5,
+            52,
+            "the environment can become 400 names, at most 256 are allowed",
+            "use fewer parameters, or fewer choices",
             "bad-placeholder",
         ),
     ),

@@ -90,6 +90,25 @@ def test_no_request_is_lost_while_a_release_replaces_another(place, strategy):
     assert place.status()["release"] == release
 
 
+@pytest.mark.parametrize(
+    "strategy", [{"rolling": {"maxSurge": 1, "maxUnavailable": 0}}, CANARY], ids=["rolling", "canary"]
+)
+def test_a_service_gets_another_name_and_no_request_is_lost(place, strategy):
+    """And it comes with a second one, which the stable release has not, and goes back."""
+    before = place.status()["release"]
+    spec = place.spec(f"renamed-{strategy}", strategy)
+    web = spec.with_["services"]["web"]
+    services = {"shop": web, "api": {**web, "route": "/api", "replicas": 1}}
+    with Load(place.port) as load:
+        until(lambda: load.total > 50, "traffic")
+        renamed = place.rolled(replace(spec, with_={**spec.with_, "services": services}))
+        assert place.get("/api/x")[1]["X-Release"] == renamed
+        back = place.rolled(place.spec(f"named-{strategy}", strategy))
+        until(lambda: not place.replicas(renamed), "the end of the renamed ones")
+    assert load.failures == []
+    assert set(load.answers) == {before, renamed, back}
+
+
 def test_no_request_is_lost_by_an_abort_and_weights_are_kept(place):
     before = place.status()["release"]
     spec, control = place.spec("abort", FOR_EVER), Said()

@@ -93,6 +93,7 @@ def test_settings_are_read_whole():
         ({"services": {"web": {**WEB, "route": "/`) || PathPrefix(`/"}}}, "expected a path prefix"),
         ({"services": {"web": {**WEB, "drain": "5 s"}}}, "not a duration"),
         ({"services": {"web": {**WEB, "env": {"A-B": "1"}}}}, "no name of a variable"),
+        ({"services": {"web": WEB, "shop": WEB}}, "shop.route is /, as that of web"),
         ({"services": {"web": WEB}, "errors": "pages"}, "none of the services web"),
         ({"services": {"web": WEB}, "target": "moon"}, "target local only"),
         ({"services": {"web": WEB}, "strategy": {"canary": {}, "rolling": {}}}, "exactly one of"),
@@ -141,8 +142,13 @@ def routes(weights, ready=READY):
     return routing, json.loads(routing.text)["http"]
 
 
+def at_root(http) -> dict:
+    (found,) = (one["service"] for one in http["routers"].values() if one["rule"] == "PathPrefix(`/`)")
+    return http["services"][found]
+
+
 def children(http) -> dict[str, int]:
-    weighted = http["services"]["staging-web"]["weighted"]
+    weighted = at_root(http)["weighted"]
     return {child["name"]: child["weight"] for child in weighted["services"]}
 
 
@@ -150,7 +156,7 @@ def test_traffic_is_shared_by_weight_and_every_release_keeps_its_assets():
     routing, http = routes({"old": 80, "new": 20})
     assert children(http) == {"staging-web-old": 80, "staging-web-new": 20}
     assert routing.weights == {"old": 80, "new": 20}
-    assert http["services"]["staging-web"]["weighted"]["sticky"]["cookie"]["httpOnly"] is True
+    assert at_root(http)["weighted"]["sticky"]["cookie"]["httpOnly"] is True
     rules = {router["rule"]: router for router in http["routers"].values()}
     for short, port in (("ab" * 6, 1004), ("cd" * 6, 1005)):
         one = rules[f"PathPrefix(`/assets/{short}/`)"]
@@ -166,6 +172,22 @@ def test_what_is_not_ready_gets_nothing_and_that_is_reported():
     assert children(http) == {"staging-web-old": 80}
     assert routing.weights == {"old": 100}
     assert routes({"old": 100})[0].weights == {"old": 100}
+
+
+def test_a_release_may_call_what_serves_a_route_otherwise():
+    """Traffic is shared over what has the route, whatever its name; a route of one release alone is that one's."""
+    shop = Service("shop", OTHER, ("python",), route="/")
+    api = Service("api", OTHER, ("python",), route="/api")
+    releases = {"old": release("old"), "new": Release("new", {"shop": shop, "api": api})}
+    sets = {"old": {"web": 2, "pages": 1}, "new": {"shop": 1, "api": 1}}
+    ready = {("old", "web"): [1001, 1002], ("new", "shop"): [1003], ("new", "api"): [1006]}
+    for weights in ({"old": 75, "new": 25}, {"new": 100}, {"old": 100}):
+        routing = route("staging", DesiredState(1, "", "", "old", releases, sets, weights), ready, PRIVATE)
+        http = json.loads(routing.text)["http"]
+        names = {"old": "staging-web-old", "new": "staging-shop-new"}
+        assert children(http) == {names[one]: weight for one, weight in weights.items()}
+        assert routing.weights == weights
+        assert set(children(http)) <= set(http["services"])
 
 
 def test_browsers_that_come_under_the_portals_host_are_sent_to_the_environments_own():
@@ -187,7 +209,9 @@ def test_without_weights_all_ready_replicas_share_evenly():
 
 def test_nothing_ready_answers_503_and_not_404():
     routing, http = routes({"old": 100}, {})
-    assert children(http) == {"staging-web-none": 1}
+    assert list(children(http).values()) == [1]
+    (none,) = children(http)
+    assert http["services"][none] == {"loadBalancer": {"servers": []}}
     assert routing.weights == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines import runs
+from pipelines.definition import stages
 from pipelines.models import Attempt, DefinitionVersion, Environment, Pipeline
 from pipelines.runs.start import start
 
@@ -149,6 +150,16 @@ def test_an_environment_belongs_to_one_pipeline(pipeline, working):
     )
     assert run.state == "error"
     assert "belongs to the pipeline demo and its team ops" in run.reason
+
+
+def test_no_stage_is_for_an_environment_that_its_file_does_not_declare(pipeline, monkeypatch):
+    """Lint says so too; what it overlooks would be somebody else's environment."""
+    monkeypatch.setattr(stages._OneStage, "environments_of", lambda *_: [])
+    text = BEFORE.replace("environment: production", 'environment: "{{parameters.where}}"')
+    head = b"name: x\nparameters: {where: {default: elsewhere, choices: [elsewhere]}}\n"
+    run = start(pipeline=pipeline, push=runs.Push(ref="refs/heads/main", commit="d" * 40), text=head + text.encode())
+    assert run.state == "error"
+    assert run.reason == "Stage ship is for the environment 'elsewhere'; the file has production."
 
 
 def test_a_file_that_nobody_agreed_to_takes_no_environment(pipeline, working, cast):

@@ -55,12 +55,22 @@ def parse(spec: StageSpec) -> Settings:
     if not services:
         raise PlanError("with.services is empty; a release needs at least one service.")
     parsed = {name: _service(spec, name, value) for name, value in services.items()}
+    _one_for_each_route(parsed)
     name, steps, dynamic = parse_strategy(data.get("strategy"))
     errors = data.get("errors") or ""
     errors = errors.get("service", "") if isinstance(errors, Mapping) else str(errors)
     if errors and errors not in parsed:
         raise PlanError(f"with.errors names {errors!r}, which is none of the services {', '.join(parsed)}.")
     return Settings(parsed, steps, name, dynamic, errors, deadline)
+
+
+def _one_for_each_route(services: Mapping[str, Service]) -> None:
+    taken: dict[str, str] = {}
+    for name, service in services.items():
+        if service.route[:1] == "/" and (other := taken.setdefault(service.route, name)) != name:
+            raise PlanError(
+                f"with.services.{name}.route is {service.route}, as that of {other}; a route leads to one service."
+            )
 
 
 def parse_strategy(value: Any) -> tuple[str, tuple[strategy.Step, ...], bool]:

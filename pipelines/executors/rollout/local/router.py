@@ -1,8 +1,8 @@
 """The router's dynamic configuration of one environment, computed from what is ready. Pure.
 
-For each routed service there is one weighted Traefik service over the releases, sticky by cookie, and below
-it one load balancer for each release, which names its release in X-Release. Assets are not weighted: a
-release that still has replicas keeps serving its own, so that a page and its assets are always of one
+For each route there is one weighted Traefik service over the releases, sticky by cookie, and below it one load
+balancer for each release, of the service that has the route there; it names its release in X-Release. Assets are not
+weighted: a release that still has replicas keeps serving its own, so that a page and its assets are always of one
 release.
 """
 
@@ -74,8 +74,8 @@ class _Build:
         self._errors()
         if all(away) and away[0] != away[1]:
             self._send_away(*away)
-        for service in self._routed():
-            self._weighted(service)
+        for prefix in self._prefixes():
+            self._weighted(prefix)
         for release, definition in self.state.releases.items():
             for service, one in definition.services.items():
                 if one.route == ASSETS and self.ready.get((release, service)):
@@ -83,49 +83,61 @@ class _Build:
         return {"routers": self.routers, "services": self.services, "middlewares": self.middlewares}
 
     def weights(self) -> dict[str, int]:
-        """What is in force; a service whose shares are not the wanted ones stands for all."""
+        """What is in force; a route whose shares are not the wanted ones stands for all. One that a release does not
+        have is shared by the others."""
         wanted = {r: w for r, w in (self.state.weights or {}).items() if w}
-        found = [self._shares(service) for service in self._routed()]
+        found = {prefix: self._shares(prefix) for prefix in self._prefixes()}
         if not found:
             return wanted
-        percents = [_percent(shares) for shares in found]
         if self.state.weights is None:
-            return percents[0]
-        return next((shares for shares in percents if shares != wanted), wanted)
+            return _percent(next(iter(found.values())))
+        for prefix, shares in found.items():
+            having = {r: w for r, w in wanted.items() if self._service(prefix, r)}
+            if having and _percent(shares) != _percent(having):
+                return _percent(shares)
+        return wanted
 
-    def _routed(self) -> list[str]:
-        """Services that get traffic, of the releases that have a set."""
+    def _prefixes(self) -> list[str]:
+        """Routes that get traffic, of the releases that have a set."""
         releases = [self.state.releases[r] for r in self.state.sets if r in self.state.releases]
-        return sorted({n for release in releases for n, s in release.services.items() if s.route[:1] == "/"})
+        return sorted({s.route for release in releases for s in release.services.values() if s.route[:1] == "/"})
 
-    def _members(self, service: str) -> dict[str, int]:
-        return {r: len(ports) for (r, s), ports in sorted(self.ready.items()) if s == service and ports}
+    def _service(self, prefix: str, release: str) -> str:
+        """The service that has a route in a release, "" where none has. Releases may call it by different names."""
+        known = self.state.releases.get(release)
+        return next((name for name, s in known.services.items() if s.route == prefix), "") if known else ""
 
-    def _shares(self, service: str) -> dict[str, int]:
+    def _members(self, prefix: str) -> dict[str, int]:
+        """The number of ready replicas by release."""
+        return {
+            release: len(ports)
+            for release in sorted(self.state.releases)
+            if (ports := self.ready.get((release, self._service(prefix, release))))
+        }
+
+    def _shares(self, prefix: str) -> dict[str, int]:
         """Weights among the releases that are ready; all to whatever is ready where nothing wanted is."""
-        members = self._members(service)
+        members = self._members(prefix)
         if self.state.weights is None:
             return members
         return {r: w for r, w in self.state.weights.items() if w and r in members}
 
-    def _weighted(self, service: str) -> None:
-        whole = f"{self.name}-{service}"
-        children = []
-        for release in self._members(service):
-            self._balancer(service, release)
-            self._direct(service, release)
-        for release, weight in sorted(self._shares(service).items()):
-            children.append({"name": f"{whole}-{release}", "weight": weight})
+    def _weighted(self, prefix: str) -> None:
+        whole = f"{self.name}-at-{hashlib.sha256(prefix.encode()).hexdigest()[:6]}"
+        for release in self._members(prefix):
+            self._balancer(self._service(prefix, release), release)
+            self._direct(self._service(prefix, release), release)
+        children = [
+            {"name": f"{self.name}-{self._service(prefix, release)}-{release}", "weight": weight}
+            for release, weight in sorted(self._shares(prefix).items())
+        ]
         if not children:
             # Nothing is ready: say so with a 503, not with a 404.
             self.services[f"{whole}-none"] = {"loadBalancer": {"servers": []}}
             children = [{"name": f"{whole}-none", "weight": 1}]
         cookie = {"name": f"burger_release_{whole}", "httpOnly": True, "sameSite": "lax", "path": "/"}
         self.services[whole] = {"weighted": {"services": children, "sticky": {"cookie": cookie}}}
-        prefixes = {s.services[service].route for s in self.state.releases.values() if service in s.services}
-        for prefix in sorted(prefixes):
-            key = whole + hashlib.sha256(prefix.encode()).hexdigest()[:6]
-            self._router(key, f"PathPrefix(`{prefix}`)", whole, 10 + len(prefix))
+        self._router(whole, f"PathPrefix(`{prefix}`)", whole, 10 + len(prefix))
 
     def _balancer(self, service: str, release: str) -> None:
         header = f"{self.name}-is-{release}"
