@@ -28,6 +28,7 @@ MOST_BEACONS = 10_000
 MOST_REPORTS = 200
 FLUSH = 2.0  # seconds between two writes
 LOOK = 0.25  # seconds for which what came in waits to be read
+TELL_EVERY = 60.0  # seconds between two log entries of reports that break their reader
 LAST_WORDS = 5.0  # seconds that the last write may take when the process ends
 
 Message = MutableMapping[str, Any]
@@ -49,6 +50,7 @@ class Collector:
         self._start = threading.Lock()
         self._came, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._told = 0.0
 
     def beacon(self, body: bytes) -> None:
         """Take what a browser sent, or count that there was no room for it."""
@@ -88,32 +90,40 @@ class Collector:
     def _wake(self) -> None:
         if not self._came.is_set():
             self._came.set()
-        if self._thread is None:
+        if self._is_without_thread():
             with self._start:
-                if self._thread is None:
+                if self._is_without_thread():
                     self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
                     self._thread.start()
+
+    def _is_without_thread(self) -> bool:
+        """Also one that died goes on in another: nobody else would ever read what comes in."""
+        return (self._thread is None or not self._thread.is_alive()) and not self._ending.is_set()
 
     def _run(self) -> None:
         while not self._ending.is_set():
             self._came.wait()
-            began = time.monotonic()
-            while time.monotonic() - began < FLUSH and not self._ending.wait(LOOK):
-                with self._guard:
-                    self._read()
+            self._try(self._read_for_a_while)
             self._came.clear()
-            self._try_to_write()
+            self._try(self.flush)
         connection.close()
 
-    def _try_to_write(self) -> None:
+    def _read_for_a_while(self) -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < FLUSH and not self._ending.wait(LOOK):
+            with self._guard:
+                self._read()
+
+    def _try(self, work: Callable[[], object]) -> None:
         try:
-            self.flush()
+            work()
         except Exception as error:
             if not is_outage(error):
-                log.exception("Measurements could not be written; they are kept for the next try")
+                log.exception("Measurements could not be taken in; they are kept for the next try")
             else:
                 log.warning("Measurements wait for the database: %s", error)
             connections.close_all()
+            self._ending.wait(FLUSH)
             self._came.set()
 
     def _read(self) -> None:
@@ -132,14 +142,24 @@ class Collector:
             self._cells.add(list(reports.report(token, body, read)), now)
             for one in reports.relayed(body):
                 self._read_beacon(one, read, now)
-        except reports.Dropped as dropped:
-            self._cells.drop(str(dropped), now)
+        except Exception as error:
+            self._cells.drop(self._reason(error, now), now)
 
     def _read_beacon(self, body: bytes, read: reports.Reader, now: float) -> None:
         try:
             self._cells.add(reports.beacon(body, read), now)
-        except reports.Dropped as dropped:
-            self._cells.drop(str(dropped), now)
+        except Exception as error:
+            self._cells.drop(self._reason(error, now), now)
+
+    def _reason(self, error: Exception, now: float) -> str:
+        """Why something is not counted. Whatever it breaks, it is the only one that is lost by it."""
+        if isinstance(error, reports.Dropped):
+            return str(error)
+        # Whoever can make one can make a thousand a second, and fill the disk with what is said of them.
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            log.error("A report could not be read, and is counted as malformed", exc_info=error)
+        return "malformed"
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -85,7 +84,8 @@ def relayed(body: bytes) -> list[bytes]:
     beacons = _object(body).get("beacons", [])
     if not isinstance(beacons, list) or not all(isinstance(one, str) for one in beacons):
         raise Dropped("malformed")
-    return [one.encode() for one in beacons]
+    # JSON can name half a character, which no bytes stand for.
+    return [one.encode(errors="replace") for one in beacons]
 
 
 def _of_route(place: tuple[str, str, str, str], seen: Mapping[str, Any]) -> Iterator[Observation]:
@@ -138,9 +138,8 @@ def _vital(name: str, value: object) -> float:
 
 
 def _number(value: object, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Dropped("malformed")
-    if not 0 <= value <= most:
+    # The range is asked first: no NaN is within it, and an integer may be too large for any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise Dropped("malformed")
     return float(value)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,7 +94,8 @@ def test_a_page_that_was_open_for_too_long_counts_no_more(collector, beacon, clo
     [
         {"m": {"LCP": "1"}}, {"m": {"LCP": True}}, {"m": {"LCP": -1}}, {"m": {"LCP": 10**9}}, {"m": {"XYZ": 1}},
         {"m": []}, {"d": "fridge"}, {"n": ""}, {"t": 7}, {"more": 1}, {"m": {"CLS": float("nan")}},
-        {"m": {"LCP": float("inf")}}, {"d": ["phone"]}, {"n": {}}, {"m": {"LCP": None}},
+        {"m": {"LCP": float("inf")}}, {"d": ["phone"]}, {"n": {}}, {"m": {"LCP": None}}, {"m": {"LCP": 10**400}},
+        {"m": {"LCP": -(10**400)}}, {"t": "\ud800"}, {"n": "\ud800"},
     ],
 )  # fmt: skip
 def test_what_cannot_be_true_is_dropped_whole(collector, beacon, clock, change):
@@ -108,6 +111,72 @@ def test_what_is_no_report_is_dropped(collector, clock, body):
     collector.report("x", body)
     collector.flush()
     assert sum(selectors.dropped(*around(clock)).values()) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"routes": {"menu": {"ms": [[10**400, 1]]}}}, {"routes": {"menu": {"ms": [[1, 10**400]]}}},
+        {"routes": {"menu": {"orders": 10**400}}}, {"routes": {"\ud800": {"orders": 1}}}, {"beacons": ["\ud800"]},
+    ],
+)  # fmt: skip
+def test_a_report_that_cannot_be_true_takes_no_other_with_it(collector, beacon, clock, body):
+    collector.report(tokens.mint(KEY, "production", "shop-1"), json.dumps(body).encode())
+    collector.beacon(beacon({"LCP": 900}))
+    collector.flush()
+    assert selectors.dropped(*around(clock)) == {"malformed": 1}
+    assert selectors.sketch("production", "shop-1", "LCP", *around(clock)).count == 1
+
+
+def test_what_breaks_the_reader_is_counted_and_told_once(collector, beacon, clock, monkeypatch, caplog):
+    read = collect.reports.beacon
+
+    def broken(body: bytes, reader: Any) -> Any:
+        return 1 / 0 if b"desktop" in body else read(body, reader)
+
+    monkeypatch.setattr(collect.reports, "beacon", broken)
+    for device in ("desktop", "phone", "desktop"):
+        collector.beacon(beacon({"LCP": 900}, device=device))
+    collector.flush()
+    assert selectors.dropped(*around(clock)) == {"malformed": 2}
+    assert selectors.sketch("production", "shop-1", "LCP", *around(clock)).count == 1
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("breakage", [OSError("the key cannot be read"), SystemExit()])
+def test_the_thread_that_writes_outlives_what_breaks_it_or_another_takes_over(beacon, clock, monkeypatch, breakage):
+    """What is raised where no single report is to blame; the second ends the thread."""
+    views, broken = [], threading.Event()
+
+    def write(cells: Cells) -> None:
+        views.extend(cell.count for key, cell in cells._cells.items() if key.metric == "LCP")
+        cells._cells.clear()
+
+    monkeypatch.setattr(collect, "FLUSH", 0.05)
+    monkeypatch.setattr(collect, "LOOK", 0.01)
+    monkeypatch.setattr(Cells, "write", write)
+
+    def secret() -> bytes:
+        if not broken.is_set():
+            broken.set()
+            raise breakage
+        return KEY
+
+    collector = Collector(secret, clock)
+    try:
+        collector.beacon(beacon({"LCP": 900}))
+        assert broken.wait(10)
+        first = collector._thread
+        deadline = time.monotonic() + 10
+        while isinstance(breakage, SystemExit) and first.is_alive() and time.monotonic() < deadline:
+            first.join(0.1)
+        collector.beacon(beacon({"LCP": 900}))
+        while sum(views) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sum(views) == 2
+    finally:
+        collector.close()
 
 
 def test_what_comes_faster_than_it_is_read_is_dropped_and_counted(collector, beacon, clock, monkeypatch):
