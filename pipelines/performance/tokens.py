@@ -24,6 +24,7 @@ from pipelines.keyfile import key_of
 FILE = "measure.key"
 LONGEST = 1000  # characters
 MOST_CLAIMS = 4
+LATEST = 1e11  # seconds since 1970, in some 3,000 years
 # What a claim is called in a token, which travels with each page.
 _NAMES = {"e": "environment", "r": "release", "p": "route", "x": "until"}
 _SHORT = {name: short for short, name in _NAMES.items()}
@@ -94,6 +95,9 @@ def _together(parts: list[str]) -> Claims:
             if name is None or not isinstance(value, kind) or isinstance(value, bool):
                 raise TokenError("malformed")
             if name == "until":
+                # Nothing is before NaN, and the earliest of it and anything may be NaN, which never comes.
+                if not 0 <= value <= LATEST:
+                    raise TokenError("malformed")
                 found[name] = min(float(value), found.get(name, float("inf")))
             elif found.setdefault(name, value) != value:
                 raise TokenError("forged")

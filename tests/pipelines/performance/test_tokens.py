@@ -46,6 +46,13 @@ def test_nobody_can_widen_a_token():
     assert refused(f"{first}.{signature}") == "forged"
 
 
+@pytest.mark.parametrize("until", [float("nan"), float("inf"), -float("inf"), 10**400, -1, 1e300])
+def test_a_time_that_never_comes_is_none(until):
+    page = tokens.narrow(tokens.mint(KEY, "production", "shop-7"), route="menu", until=NOW - 1)
+    assert refused(tokens.narrow(page, until=until)) == "malformed"
+    assert refused(tokens.narrow(tokens.mint(KEY, "production"), until=until)) == "malformed"
+
+
 def test_another_installations_token_is_none():
     assert refused(tokens.mint(b"another key of another place.....", "production", "shop-7")) == "forged"
 
