@@ -9,7 +9,7 @@ import os
 import threading
 from urllib.parse import urlsplit
 
-from ordering.measure.tally import Taken, Tally
+from ordering.measure.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,8 @@ PATIENCE = 3.0  # seconds for an answer
 LAST_PATIENCE = 1.0  # the same when the process ends
 SLOWEST = 60.0  # seconds between two tries while the collector is away
 PATH = "/measure/report"
+# What is to blame for these is the report itself: it would get the same answer for ever.
+REFUSED = (400, 413, 415, 422)
 
 
 class Sender:
@@ -46,31 +48,44 @@ class Sender:
             self.send(LAST_PATIENCE)
 
     def send(self, patience: float = PATIENCE) -> bool:
-        """Send what there is, in as many reports as it takes; what does not arrive is kept. False if any did not."""
+        """Send what there is, in as many reports as it takes. One that is refused is counted; what else does not
+        arrive is kept. False if the collector takes none."""
         taken = self.tally.take()
-        while taken:
-            if not self._post(taken, patience):
-                self.tally.put_back(taken)
-                return False
-            taken.sent()
-        return True
+        try:
+            while taken:
+                report = taken.next_report()
+                status = self._post(report.body, patience)
+                if not status or (status >= 300 and status not in REFUSED):
+                    return False
+                if status in REFUSED:
+                    self.tally.drop("refused")
+                    logger.warning("The collector refused a report of %s bytes (%s).", len(report.body), status)
+                taken.forget(report)
+            return True
+        finally:
+            self.tally.put_back(taken)
 
     def _run(self) -> None:
         while not self._ending.wait(min(SLOWEST, self.every * 2 ** min(self._failures, 6))):
-            worked = self.send()
+            try:
+                worked = self.send()
+            except Exception:
+                worked = False
+                logger.exception("What is counted could not be sent; it is tried again.")
             if not worked and not self._failures:
                 logger.warning("The collector at %s does not answer; what is counted waits.", self._address.netloc)
             self._failures = 0 if worked else self._failures + 1
 
-    def _post(self, taken: Taken, patience: float) -> bool:
+    def _post(self, body: bytes, patience: float) -> int:
+        """The answer's status, 0 without an answer."""
         secure = self._address.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = kind(self._address.hostname or "", self._address.port, timeout=patience)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         try:
-            connection.request("POST", self._address.path.rstrip("/") + PATH, taken.next_report(), headers)
-            return connection.getresponse().status < 300
+            connection.request("POST", self._address.path.rstrip("/") + PATH, body, headers)
+            return connection.getresponse().status
         except (OSError, http.client.HTTPException):
-            return False
+            return 0
         finally:
             connection.close()

@@ -6,17 +6,20 @@ import json
 import math
 import threading
 from collections import Counter
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 # Times are counted in buckets that grow by 2 %: the middle of one is within 1 % of what is in it.
 GROWTH = 1.02
 _LOG, _MIDDLE = math.log(GROWTH), 2 / (1 + GROWTH)
 SHORTEST = 0.001  # ms
-# What is held while nobody takes it. A route more is counted as OTHER, a beacon more is dropped.
+# What is held while nobody takes it. A route more is counted as OTHER, a beacon more is dropped and counted.
 MOST_ROUTES = 100
 MOST_BEACONS = 2000
 OTHER = "other"
-LARGEST_REPORT = 200_000  # bytes of beacons in one report, beside its counts
+# Bytes of one report, of which the portal takes 256 KB. One route has some 30 KB at most, one beacon 12 KB.
+LARGEST_REPORT = 250_000
 
 
 class Route:
@@ -45,6 +48,7 @@ class Tally:
         self._guard = threading.Lock()
         self._routes: dict[str, Route] = {}
         self._beacons: list[str] = []
+        self._dropped: Counter[str] = Counter()
 
     def request(self, route: str, status: int, seconds: float, *, visit: bool = False) -> None:
         bucket = math.ceil(math.log(max(seconds * 1000, SHORTEST)) / _LOG)
@@ -62,12 +66,19 @@ class Tally:
         with self._guard:
             if len(self._beacons) < MOST_BEACONS:
                 self._beacons.append(body.decode("utf-8", "replace"))
+            else:
+                self._dropped["no_room"] += 1
+
+    def drop(self, reason: str) -> None:
+        """Count what is lost, by one of the collector's reasons."""
+        with self._guard:
+            self._dropped[reason] += 1
 
     def take(self) -> Taken:
         """All of it, to be sent; from here on it counts anew."""
         with self._guard:
-            taken = Taken(self._routes, self._beacons)
-            self._routes, self._beacons = {}, []
+            taken = Taken(self._routes, self._beacons, self._dropped)
+            self._routes, self._beacons, self._dropped = {}, [], Counter()
         return taken
 
     def put_back(self, taken: Taken) -> None:
@@ -75,7 +86,11 @@ class Tally:
         with self._guard:
             for name, seen in taken.routes.items():
                 self._of(name).add(seen)
-            self._beacons = (taken.beacons + self._beacons)[:MOST_BEACONS]
+            beacons = taken.beacons + self._beacons
+            self._beacons = beacons[:MOST_BEACONS]
+            self._dropped.update(taken.dropped)
+            if lost := len(beacons) - len(self._beacons):
+                self._dropped["no_room"] += lost
 
     def _of(self, name: str) -> Route:
         if name not in self._routes and len(self._routes) >= MOST_ROUTES:
@@ -83,29 +98,47 @@ class Tally:
         return self._routes.setdefault(name, Route())
 
 
-class Taken:
-    """What a report is made of."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One body, and what it holds: the names of routes, and how many beacons."""
 
-    def __init__(self, routes: dict[str, Route], beacons: list[str]) -> None:
-        self.routes, self.beacons = routes, beacons
+    body: bytes
+    routes: tuple[str, ...]
+    beacons: int
+
+
+class Taken:
+    """What reports are made of."""
+
+    def __init__(self, routes: dict[str, Route], beacons: list[str], dropped: Counter[str]) -> None:
+        self.routes, self.beacons, self.dropped = routes, beacons, dropped
 
     def __bool__(self) -> bool:
-        return bool(self.routes or self.beacons)
+        return bool(self.routes or self.beacons or self.dropped)
 
-    def next_report(self) -> bytes:
-        """The body of the next report: all counts, and as many beacons as fit. See `sent`."""
-        routes = {name: seen.as_dict() for name, seen in self.routes.items()}
-        return json.dumps({"routes": routes, "beacons": self.beacons[: self._fitting()]}).encode()
+    def next_report(self) -> Report:
+        """As much as fits, counts first. It stays here until `forget`."""
+        dropped = json.dumps(self.dropped).encode()
+        routes: list[bytes] = []
+        beacons: list[bytes] = []
+        # What JSON makes of a text may be six times as long as the text.
+        size = len(dropped) + 100
+        of_routes = ((routes, _pair(name, seen.as_dict())) for name, seen in self.routes.items())
+        of_beacons = ((beacons, json.dumps(one).encode()) for one in self.beacons)
+        for kind, part in chain(of_routes, of_beacons):
+            size += len(part) + 1
+            if size > LARGEST_REPORT and (routes or beacons):
+                break
+            kind.append(part)
+        body = b'{"routes": {%b}, "beacons": [%b], "dropped": %b}' % (b",".join(routes), b",".join(beacons), dropped)
+        return Report(body, tuple(self.routes)[: len(routes)], len(beacons))
 
-    def sent(self) -> None:
-        """Forget what `next_report` said."""
-        del self.beacons[: self._fitting()]
-        self.routes = {}
+    def forget(self, report: Report) -> None:
+        for name in report.routes:
+            del self.routes[name]
+        del self.beacons[: report.beacons]
+        self.dropped.clear()
 
-    def _fitting(self) -> int:
-        size = 0
-        for number, one in enumerate(self.beacons):
-            size += 2 * len(one) + 8
-            if size > LARGEST_REPORT:
-                return number
-        return len(self.beacons)
+
+def _pair(name: str, value: Any) -> bytes:
+    return f"{json.dumps(name)}: {json.dumps(value)}".encode()

@@ -140,7 +140,10 @@ class Collector:
     def _read_report(self, token: str, body: bytes, read: reports.Reader, now: float) -> None:
         try:
             self._cells.add(list(reports.report(token, body, read)), now)
-            for one in reports.relayed(body):
+            beacons, dropped = reports.relayed(body)
+            for reason, count in dropped.items():
+                self._cells.drop(reason, now, count)
+            for one in beacons:
                 self._read_beacon(one, read, now)
         except Exception as error:
             self._cells.drop(self._reason(error, now), now)

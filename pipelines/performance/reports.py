@@ -15,6 +15,8 @@ VITALS: Mapping[str, float] = {"LCP": 600_000, "FCP": 600_000, "TTFB": 600_000, 
 DEVICES = ("phone", "tablet", "desktop")
 NAVIGATIONS = ("navigate", "reload", "back-forward", "back-forward-cache", "prerender", "restore")
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+# What a server says of beacons and reports that it could not pass on.
+DROPPED_BY_SERVERS = ("no_room", "refused")
 LONGEST_BEACON = 2048  # bytes
 LONGEST_REPORT = 256 * 1024
 MOST_ROUTES = 200
@@ -65,8 +67,8 @@ def beacon(body: bytes, read: Reader) -> list[Observation]:
 
 def report(token: str, body: bytes, read: Reader) -> Iterator[Observation]:
     """What a server counted since its last report: {"routes": {route: {"statuses": {"2xx": n}, "ms": [[value, n]],
-    "visits": n, "orders": n}}, "beacons": [text]}; each part may be missing. Raises Dropped, also half way; `beacons`
-    are read by `relayed`."""
+    "visits": n, "orders": n}}, "beacons": [text], "dropped": {reason: n}}; each part may be missing. Raises Dropped,
+    also half way; `beacons` and `dropped` are read by `relayed`."""
     claims = _claims(token, read)
     if claims.route is not None:
         raise Dropped("not_for_servers")
@@ -79,13 +81,17 @@ def report(token: str, body: bytes, read: Reader) -> Iterator[Observation]:
         yield from _of_route((claims.environment, claims.release, _route(name), ""), seen)
 
 
-def relayed(body: bytes) -> list[bytes]:
-    """The beacons that a server passes on. Raises Dropped."""
-    beacons = _object(body).get("beacons", [])
+def relayed(body: bytes) -> tuple[list[bytes], Mapping[str, int]]:
+    """The beacons that a server passes on, and how many reports it had to drop, by reason. Raises Dropped."""
+    data = _object(body)
+    beacons, dropped = data.get("beacons", []), data.get("dropped", {})
     if not isinstance(beacons, list) or not all(isinstance(one, str) for one in beacons):
         raise Dropped("malformed")
+    if not isinstance(dropped, Mapping) or not set(dropped) <= set(DROPPED_BY_SERVERS):
+        raise Dropped("malformed")
+    counts = {reason: _count(count, least=1) for reason, count in dropped.items()}
     # JSON can name half a character, which no bytes stand for.
-    return [one.encode(errors="replace") for one in beacons]
+    return [one.encode(errors="replace") for one in beacons], counts
 
 
 def _of_route(place: tuple[str, str, str, str], seen: Mapping[str, Any]) -> Iterator[Observation]:

@@ -19,7 +19,7 @@ from django.test import RequestFactory
 from ordering.measure import tokens
 from ordering.measure.middleware import begins_a_visit
 from ordering.measure.sending import Sender
-from ordering.measure.tally import MOST_BEACONS, MOST_ROUTES, OTHER, Tally
+from ordering.measure.tally import MOST_BEACONS, MOST_ROUTES, OTHER, Taken, Tally
 from ordering.site import environment
 from tests.ordering.served import Shop, free_port
 
@@ -33,6 +33,7 @@ class Collector:
     def __init__(self, port: int = 0) -> None:
         self.reports: list[dict[str, Any]] = []
         self.tokens: set[str] = set()
+        self.status = 204
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,7 +41,7 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.tokens.add(self.headers["Authorization"])
                 outer.reports.append(json.loads(body))
-                self.send_response(204 if self.path == "/measure/report" else 404)
+                self.send_response(outer.status if self.path == "/measure/report" else 404)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -80,7 +81,7 @@ def test_times_are_within_one_percent():
     tally = Tally()
     for seconds in (0.0004, 0.003, 0.0999, 1.5, 0.0):
         tally.request("menu", 200, seconds)
-    times = json.loads(tally.take().next_report())["routes"]["menu"]["ms"]
+    times = json.loads(tally.take().next_report().body)["routes"]["menu"]["ms"]
     assert [count for _, count in times] == [1] * 5
     for told, true in zip([value for value, _ in times][1:], [0.4, 3, 99.9, 1500], strict=True):
         assert told == pytest.approx(true, rel=0.01)
@@ -96,11 +97,46 @@ def test_what_is_held_is_bounded():
     assert len(taken.routes) == MOST_ROUTES + 1
     assert sum(taken.routes[OTHER].statuses.values()) == 50
     assert len(taken.beacons) == MOST_BEACONS
-    sizes = []
+    assert taken.dropped == {"no_room": 10}
+
+
+def all_of(taken: Taken) -> list[dict[str, Any]]:
+    """Every report that it takes to say it, each of a size that the portal takes."""
+    found = []
     while taken:
-        sizes.append(len(taken.next_report()))
-        taken.sent()
-    assert max(sizes) < 256 * 1024, "what the portal takes"
+        report = taken.next_report()
+        assert len(report.body) <= 256 * 1024
+        found.append(json.loads(report.body))
+        taken.forget(report)
+    return found
+
+
+@pytest.mark.parametrize(
+    "body", [b"x" * 2048, b"\0" * 2048, b"\xff" * 2048, b'"\\' * 1024, "\U0001f354".encode() * 512]
+)
+def test_no_report_is_larger_than_the_portal_takes_whatever_browsers_send(body):
+    """A byte may be six in JSON."""
+    tally = Tally()
+    for _ in range(300):
+        tally.beacon(body)
+    told = all_of(tally.take())
+    assert len(told) > 1
+    assert [one for report in told for one in report["beacons"]] == [body.decode("utf-8", "replace")] * 300
+
+
+def test_counts_that_do_not_fit_into_one_report_come_in_several():
+    tally = Tally()
+    for number in range(MOST_ROUTES):
+        for step in range(300):
+            tally.request(f"a-page-with-a-name-{number}", 200, 0.0001 * 1.03**step)
+    for _ in range(100):
+        tally.beacon(b"x" * 2000)
+    told = all_of(tally.take())
+    assert len(told) > 1
+    names = [name for report in told for name in report["routes"]]
+    assert len(names) == len(set(names)) == MOST_ROUTES
+    assert sum(sum(seen["statuses"].values()) for one in told for seen in one["routes"].values()) == MOST_ROUTES * 300
+    assert sum(len(report["beacons"]) for report in told) == 100
 
 
 def test_what_is_counted_together_is_taken_once():
@@ -149,6 +185,43 @@ def test_beacons_that_do_not_fit_into_one_report_come_in_several(collector):
     assert len(collector.reports) > 1
     assert len(collector.totals()[""]) == 500
     assert collector.totals()["menu"]["requests"] == 1
+
+
+def test_a_report_that_is_refused_is_counted_and_does_not_come_again(collector):
+    tally = Tally()
+    sender = Sender(tally, collector.url, TOKEN)
+    collector.status = 413
+    tally.beacon(b"a")
+    assert sender.send(), "the collector is there"
+    collector.status = 204
+    tally.beacon(b"b")
+    assert sender.send()
+    assert sender.send(), "with nothing to say"
+    assert [report["beacons"] for report in collector.reports] == [["a"], ["b"]]
+    assert [report["dropped"] for report in collector.reports] == [{}, {"refused": 1}]
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 503])
+def test_whoever_stands_before_the_collector_refuses_nothing_for_ever(collector, status):
+    tally = Tally()
+    collector.status = status
+    tally.beacon(b"a")
+    assert not Sender(tally, collector.url, TOKEN).send()
+    collector.status = 204
+    assert Sender(tally, collector.url, TOKEN).send()
+    assert [(report["beacons"], report["dropped"]) for report in collector.reports] == [(["a"], {})] * 2
+
+
+def test_what_does_not_fit_when_it_is_put_back_is_counted():
+    tally = Tally()
+    for _ in range(MOST_BEACONS):
+        tally.beacon(b"old")
+    taken = tally.take()
+    for _ in range(3):
+        tally.beacon(b"new")
+    tally.put_back(taken)
+    taken = tally.take()
+    assert (len(taken.beacons), taken.dropped) == (MOST_BEACONS, {"no_room": 3})
 
 
 # --- visits ---------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ def test_a_servers_report_is_counted_with_what_it_passes_on(collector, beacon, c
             "checkout": {"statuses": {"3xx": 8}, "ms": [[30, 8]], "orders": 8},
         },
         "beacons": [beacon({"LCP": 900}).decode(), "nonsense"],
+        "dropped": {"no_room": 7},
     }
     assert collector.report(tokens.mint(KEY, "production", "shop-1"), json.dumps(body).encode())
     collector.flush()
@@ -62,7 +63,7 @@ def test_a_servers_report_is_counted_with_what_it_passes_on(collector, beacon, c
         pytest.approx(250, rel=0.01)
     )
     assert selectors.sketch("production", "shop-1", "LCP", *around(clock)).count == 1
-    assert selectors.dropped(*around(clock)) == {"malformed": 1}
+    assert selectors.dropped(*around(clock)) == {"malformed": 1, "no_room": 7}
 
 
 def test_the_release_is_the_tokens_and_nobody_elses(collector, beacon, page, clock):
@@ -118,6 +119,7 @@ def test_what_is_no_report_is_dropped(collector, clock, body):
     [
         {"routes": {"menu": {"ms": [[10**400, 1]]}}}, {"routes": {"menu": {"ms": [[1, 10**400]]}}},
         {"routes": {"menu": {"orders": 10**400}}}, {"routes": {"\ud800": {"orders": 1}}}, {"beacons": ["\ud800"]},
+        {"dropped": {"forged": 1}}, {"dropped": {"no_room": -1}}, {"dropped": []},
     ],
 )  # fmt: skip
 def test_a_report_that_cannot_be_true_takes_no_other_with_it(collector, beacon, clock, body):
