@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def guarded_changes(
             owner = before[name][0].owner
             found.add(GuardedChange(name, "stage", _summary(before[name]), "", owner))
         elif name not in before:
-            found |= _added(name, after[name], owners)
+            found |= _added(name, after[name], owners, keeper if old else None)
             found |= _borrowed(name, after[name]) if old else set()
         else:
             found |= _changed(name, before[name], after[name], owners, keeper)
@@ -73,9 +73,34 @@ def _by_group(definition: Definition | None) -> dict[str, list[StageDef]]:
     return groups
 
 
-def _added(name: str, stages: Sequence[StageDef], owners: Mapping[str, str]) -> set[GuardedChange]:
-    what = _summary(stages)
-    return {GuardedChange(name, "stage", "", what, owner) for owner in _environment_owners(stages, owners)}
+def first_changes(new: Definition, teams: Collection[str]) -> tuple[GuardedChange, ...]:
+    """What a file that is the first to count gives to each of these teams, for them to agree to; for a team that is
+    given nothing, the names of all stages."""
+    found: set[GuardedChange] = set()
+    for name, stages in _by_group(new).items():
+        found |= {GuardedChange(name, "stage", "", described(stages), team) for team in {stages[0].owner} & set(teams)}
+    for environment in new.environments:
+        if environment.owner in teams:
+            found.add(
+                GuardedChange(f"environment {environment.name}", "owner", "", environment.owner, environment.owner)
+            )
+    idle = set(teams) - {change.team for change in found}
+    names = ", ".join(_by_group(new))
+    return tuple(sorted(found | {GuardedChange("pipeline", "stages", "", names, team) for team in idle}))
+
+
+def described(stages: Sequence[StageDef]) -> str:
+    """A stage that is new to whoever is asked: what it is and what it does, in words."""
+    _, does = _rewritten((), stages)
+    return f"{_summary(stages)}; {does}" if does else _summary(stages)
+
+
+def _added(name: str, stages: Sequence[StageDef], owners: Mapping[str, str], keeper: str | None) -> set[GuardedChange]:
+    """A new stage asks who owns its environment, and whoever it works in the name of."""
+    asked = _environment_owners(stages, owners) | (
+        {stages[0].owner} if keeper not in (None, stages[0].owner) else set()
+    )
+    return {GuardedChange(name, "stage", "", described(stages), team) for team in asked}
 
 
 def _borrowed(name: str, stages: Sequence[StageDef]) -> set[GuardedChange]:
@@ -83,7 +108,7 @@ def _borrowed(name: str, stages: Sequence[StageDef]) -> set[GuardedChange]:
     them."""
     if not any(secrets_of(stage.with_) for stage in stages):
         return set()
-    return {GuardedChange(name, "secrets", "", _secrets(stages), stages[0].owner)}
+    return {GuardedChange(name, "secrets", "", f"{_secrets(stages)}, by {described(stages)}", stages[0].owner)}
 
 
 def _changed(
@@ -95,8 +120,10 @@ def _changed(
         for field in _GUARDED
         if (was := _field(before, field)) != (becomes := _field(after, field))
     }
-    if after[0].owner != owner:
+    if (given := after[0].owner) != owner:
         found |= _borrowed(name, after)
+        # Whoever it works in the name of from now on agrees to it too.
+        found |= {GuardedChange(name, "owner", owner, given, given)} if keeper not in (None, given) else set()
     old_names, new_names = [stage.name for stage in before], [stage.name for stage in after]
     if set(old_names) != set(new_names):
         found.add(GuardedChange(name, "matrix", ", ".join(old_names), ", ".join(new_names), owner))
@@ -134,7 +161,7 @@ def _rewritten(before: Sequence[StageDef], after: Sequence[StageDef]) -> tuple[s
     was = {f"{stage.name}.{key}": value for stage in before for key, value in stage.with_.items()}
     now = {f"{stage.name}.{key}": value for stage in after for key, value in stage.with_.items()}
     keys = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
-    short = len(before) == len(after) == 1
+    short = max(len(before), len(after)) == 1
 
     def words(values: Mapping[str, Any]) -> str:
         found = (

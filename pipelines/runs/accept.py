@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from ..definition.model import Definition, Gate, GateTeam, StageDef
-from ..definition.ownership import OWNERSHIP_STAGE, GuardedChange, guarded_changes
+from ..definition.ownership import OWNERSHIP_STAGE, GuardedChange, first_changes, guarded_changes
 from ..definition.parse import parse
 from ..models import DefinitionVersion, Environment, Pipeline, Run, Stage
 from ..states import Reason, State
@@ -38,16 +38,7 @@ def held_changes(
     asked = given - {pipeline.owner, *pipeline.agreed}
     if not on_default_branch:
         asked.add(pipeline.owner)
-    return tuple(
-        GuardedChange(
-            stage="(all)",
-            field="first definition",
-            before="none",
-            after=", ".join(stage.name for stage in new.stages if stage.owner == team) or "its environments",
-            team=team,
-        )
-        for team in sorted(asked)
-    )
+    return first_changes(new, asked)
 
 
 def ownership_stage(changes: tuple[GuardedChange, ...], owner: str) -> StageDef:
@@ -88,6 +79,9 @@ def accept(run: Run, definition: Definition) -> None:
         )
     version = run.definition
     if version is None or run.ref != f"refs/heads/{run.pipeline.default_branch}":
+        return
+    # Who runs an old commit wants its work, not its triggers and owners back.
+    if run.trigger in ("rerun", "manual") and version.accepted_at and run.pipeline.accepted_id:
         return
     DefinitionVersion.objects.filter(pk=version.pk, accepted_at=None).update(accepted_at=timezone.now())
     Pipeline.objects.filter(pk=run.pipeline_id).update(accepted=version)

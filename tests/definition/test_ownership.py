@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.definition.kinds import KINDS, SINGLE_SECRETS
-from pipelines.definition.ownership import GuardedChange, guarded_changes
+from pipelines.definition.ownership import GuardedChange, first_changes, guarded_changes
 from pipelines.definition.parse import parse
 
 FILE = """\
@@ -114,7 +114,7 @@ CASES = {
                 "- {name: new, kind: command, owner: ops, with: {command: [a], secrets: {K: key}}}\non_exit:",
             )
         ],
-        [("new", "secrets", "", "secrets key", "ops")],
+        [("new", "secrets", "", 'secrets key, by command of ops; command: ["a"]; secrets: {"K": "key"}', "ops")],
     ),
     "what a stage with secrets does": (
         [("command: [a]", "command: [b]")],
@@ -130,13 +130,19 @@ CASES = {
         ],
         [
             ("test", "owner", "dev", "ops", "dev"),
-            ("test", "secrets", "", "secrets key", "ops"),
+            (
+                "test",
+                "secrets",
+                "",
+                'secrets key, by command of ops; command: ["pytest"]; secrets: {"K": "key"}',
+                "ops",
+            ),
             ("test", "with", "", 'secrets: {"K": "key"}', "dev"),
         ],
     ),
     "a token in another team's name": (
         [("on_exit:", "- {name: new, kind: source, owner: ops, with: {token: key}}\non_exit:")],
-        [("new", "secrets", "", "secrets key", "ops")],
+        [("new", "secrets", "", 'secrets key, by source of ops; token: "key"', "ops")],
     ),
     "a vault's password in another team's name": (
         [
@@ -146,7 +152,7 @@ CASES = {
                 " with: {vault_password: key}}\n",
             )
         ],
-        [("new", "secrets", "", "secrets key", "platform")],
+        [("new", "secrets", "", 'secrets key, by ansible of platform, in qa; vault_password: "key"', "platform")],
     ),
     "engine": (
         [("name: shop\n", "name: shop\nengine: argo\n")],
@@ -232,6 +238,24 @@ def test_what_a_stage_does_is_its_owners_unless_the_pipeline_is_too():
     assert changes(*tox, keeper="dev") == ()
     assert changes(*tox, keeper="ops") == (
         GuardedChange("test", "with", 'command: ["pytest"]', 'command: ["tox"]', "dev"),
+    )
+
+
+def test_nobody_writes_a_stage_in_another_teams_name():
+    """On a cluster it would work with that team's account, with or without secrets."""
+    new = ("on_exit:", "- {name: new, kind: command, owner: ops, with: {command: [a]}}\non_exit:")
+    assert changes(new, keeper="ops") == ()
+    assert changes(new, keeper="dev") == (GuardedChange("new", "stage", "", 'command of ops; command: ["a"]', "ops"),)
+    given = ("test, kind: command, owner: dev", "test, kind: command, owner: platform")
+    assert {(c.field, c.team) for c in changes(given, keeper="ops")} == {("owner", "dev"), ("owner", "platform")}
+
+
+def test_who_is_asked_about_a_first_file_sees_what_it_is_given():
+    assert first_changes(definition(FILE), {"ops", "stranger"}) == (
+        GuardedChange("environment production", "owner", "", "ops", "ops"),
+        GuardedChange("keyed", "stage", "", 'command of ops; command: ["a"]; secrets: {"KEY": "key"}', "ops"),
+        GuardedChange("pipeline", "stages", "", "build, test, ship, keyed, many, tell", "stranger"),
+        GuardedChange("ship", "stage", "", "promote of ops, in production, approved by ops (2)", "ops"),
     )
 
 

@@ -49,9 +49,13 @@ def test_a_taken_stage_is_held_for_its_present_owner(pipeline, working, cast):
     changed = {(change["title"], change["before"], change["after"]) for change in held.plan["changes"]}
     assert ("ship: owner (now decided by ops)", "ops", "dev") in changed
     with pytest.raises(runs.NotAllowed):
-        runs.approve(stage=held.pk, user=cast.ann, digest=held.plan_digest)
-    runs.approve(stage=held.pk, user=cast.olga, digest=held.plan_digest)
-    working()
+        runs.approve(stage=held.pk, user=cast.pete, digest=held.plan_digest)
+    # It is taken from one and given to the other, and both agree.
+    for user in (cast.ann, cast.olga):
+        pipeline.refresh_from_db()
+        assert pipeline.accepted != run.definition
+        runs.approve(stage=held.pk, user=user, digest=held.plan_digest)
+        working()
     pipeline.refresh_from_db()
     assert pipeline.accepted == run.definition
     assert stage(run, "ship").owner == "dev"
@@ -77,6 +81,18 @@ def test_an_unguarded_change_counts_at_once_and_every_version_is_kept(pipeline, 
     assert DefinitionVersion.objects.filter(pipeline=pipeline).count() == 2
     pipeline.refresh_from_db()
     assert "timeout" not in pipeline.accepted.text
+
+
+@pytest.mark.parametrize("trigger", ["rerun", "manual"])
+def test_an_old_commit_that_is_run_again_does_not_bring_its_file_back(pipeline, working, trigger):
+    begin(pipeline, BEFORE)
+    newer = begin(pipeline, BEFORE.replace("name: build,", "name: build, title: Build,"), commit="e" * 40)
+    begin(pipeline, BEFORE, trigger=trigger)
+    pipeline.refresh_from_db()
+    assert pipeline.accepted == newer.definition
+    begin(pipeline, BEFORE, commit="f" * 40)
+    pipeline.refresh_from_db()
+    assert pipeline.accepted != newer.definition
 
 
 def test_a_branch_never_changes_what_counts(pipeline, working):
@@ -217,7 +233,8 @@ def test_an_approval_that_was_overtaken_changes_nothing(pipeline, working, cast)
     working()
     for run in (gives, keeps):
         held = stage(run, "ownership-change")
-        runs.approve(stage=held.pk, user=cast.ann, digest=held.plan_digest)
+        for user in (cast.ann, cast.olga):
+            runs.approve(stage=held.pk, user=user, digest=held.plan_digest)
         working()
     assert stage(gives, "ownership-change").state == "succeeded"
     assert stage(keeps, "ownership-change").state == "failed"
