@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pipelines.engines import environments
 from pipelines.engines.local.commands import end_commands
@@ -166,7 +166,7 @@ class Supervisor:
                 f"Burger Stack runs already for {settings.HOME} (see {settings.PUBLIC_URL}); stop it with: make down"
             ) from None
         self._lock.truncate(0)
-        self._lock.write(json.dumps({"pid": os.getpid()}))
+        self._lock.write(json.dumps({"pid": os.getpid(), "url": settings.PUBLIC_URL}))
         self._lock.flush()
 
     def _keep_environments(self) -> None:
@@ -213,8 +213,9 @@ class Supervisor:
             process.terminate()
         deadline = time.monotonic() + LAST_GRACE
         print(
-            f"Stopping. Stages under way have {LAST_GRACE:g} s to reach their end; the next start takes up the others. "
-            "Ctrl-C again stops at once.", file=sys.stderr, flush=True,
+            f"Stopping. Stages under way have {LAST_GRACE:g} s to reach their end. The next start takes up the others; "
+            "what may not be done twice then waits for somebody to look. Ctrl-C again stops at once.",
+            file=sys.stderr, flush=True,
         )  # fmt: skip
         beside = threading.Thread(target=self.ending)
         beside.start()
@@ -247,13 +248,29 @@ def answers() -> bool:
 
 def running() -> int | None:
     """The process id of this home's supervisor, None if none runs."""
+    found = _found()
+    return int(found["pid"]) if found else None
+
+
+def check_address() -> None:
+    """Raises StartError if this home is served already, at another address than these settings say."""
+    found = _found()
+    if found and found.get("url", settings.PUBLIC_URL) != settings.PUBLIC_URL:
+        raise StartError(
+            f"Burger Stack runs already for {settings.HOME}, at {found['url']}; the settings now say "
+            f"{settings.PUBLIC_URL}. Leave BURGER_PORT_BASE and the others as they were, or stop it with: make down"
+        )
+
+
+def _found() -> dict[str, Any] | None:
+    """What this home's supervisor has written into its lock, None if none runs."""
     path = settings.RUN_DIR / "supervisor.lock"
     try:
         with path.open("r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(json.loads(file.read())["pid"])
+                return dict(json.loads(file.read()))
     except (FileNotFoundError, ValueError):
         pass
     return None

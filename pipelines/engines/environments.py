@@ -132,8 +132,8 @@ def address(name: str) -> str:
 
 
 def are_kept(home: Path) -> bool:
-    """Whether the keeper of what was rolled out runs."""
-    return rollout.keeper(home) is not None
+    """Whether what was rolled out is served, so that its ports are taken by this installation itself."""
+    return rollout.serves(home)
 
 
 def keep(home: Path, ports: Mapping[str, int], listen: str) -> None:

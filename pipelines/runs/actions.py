@@ -191,8 +191,8 @@ def _reopen(changes: Changes, stages: list[Stage]) -> None:
     run = changes.run
     if why := why_not_taken_up(run):
         raise Conflict(why)
-    run.stopping, run.reason, run.superseded_by = "", "", None
-    run.save(update_fields=["stopping", "reason", "superseded_by"])
+    run.stopping, run.reason = "", ""
+    run.save(update_fields=["stopping", "reason"])
     chosen = {stage.pk for stage in stages}
     also = Stage.objects.filter(run=run, state__in=ENDED).exclude(pk__in=chosen)
     followers = [s for s in also if s.state == State.OMITTED or s.on_exit]
@@ -254,6 +254,8 @@ def steer(*, stage: int, user: User, command: str, reason: str = "") -> Stage:
 def override_freeze(*, stage: int, user: User, reason: str) -> Stage:
     """Let a stage go on although its environment is frozen. Needs a lead of the environment's owner, and a reason."""
     row = Stage.objects.select_related("run__pipeline").get(pk=stage)
+    if not row.environment:
+        raise Conflict(f"Stage {row.name} is for no environment, so no freeze holds it up.")
     environment = Environment.objects.filter(pipeline=row.run.pipeline_id, name=row.environment).first()
     subject = Subject(owner=environment.owner if environment else row.owner)
     judge(user, Action.OVERRIDE_FREEZE, subject, f"stage:{stage_label(row)}")

@@ -93,6 +93,8 @@ def why_not_taken_up(run: Run) -> str:
         return "This run was terminated. Run its commit again as a new run."
     if run.stopping and run.state not in RUN_ENDED:
         return "This run is being canceled. Wait until it has ended."
+    if run.superseded_by is not None:
+        return f"Run #{run.superseded_by.number} took its place. Run its commit again as a new run."
     return trimmed(run)
 
 

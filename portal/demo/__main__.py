@@ -13,6 +13,7 @@ def main() -> int:
     """Returns the exit status: 0 only if what was asked for has happened."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     django.setup()
+    from portal.cli.errors import CommandError
     from portal.supervisor import StartError
 
     from . import journey
@@ -24,7 +25,7 @@ def main() -> int:
         return 2
     try:
         return verbs[verb]()
-    except StartError as error:
+    except (StartError, CommandError) as error:
         print(f"\n{error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)

@@ -55,13 +55,14 @@ def demo() -> int:
     """Push a commit and follow it to production."""
     organisation = prepare()
     began = time.monotonic()
+    stays = os.environ.get("KEEP") == "1" or supervisor.running() is not None
     with serving():
         _say_where()
         _, state = travel(organisation, "Let the shop travel to production")
         if state == "succeeded":
             for name, address in organisation.shops.items():
                 console.print(f"  {name:12} {address}")
-            if os.environ.get("KEEP") != "1":
+            if not stays:
                 console.print("  (They stop with this command; with KEEP=1 they go on serving.)")
         console.print(f"The run {state} {time.monotonic() - began:.0f} s after the start.")
         if os.environ.get("KEEP") == "1":
@@ -71,6 +72,7 @@ def demo() -> int:
 
 def prepare() -> Organisation:
     """The database, the organisation and the repository, made where they are missing."""
+    supervisor.check_address()
     if supervisor.running() is None:
         supervisor.check_ports()
     call_command("migrate", interactive=False, verbosity=0)

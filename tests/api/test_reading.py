@@ -220,6 +220,15 @@ def test_a_pipeline_is_set_up_and_changed_by_a_lead_of_its_owner(speak, cast):
     assert entry.data == {"before": {"poll_seconds": 0}, "after": {"poll_seconds": 30}}
 
 
+def test_what_is_no_text_is_named_in_the_answer_and_breaks_nothing(pipeline, speak, cast):
+    run = begin(pipeline, "stages: [{name: a, kind: noop, owner: ops}]")
+    body = '{"command": "\\ud800"}'
+    path = f"/api/runs/demo/{run.number}/stages/a/steer"
+    answer = speak(cast.olga).post(path, body, content_type="application/json")
+    assert answer.status_code == 400
+    assert "ud800" in answer.json()["fields"]["command"][0]
+
+
 def test_nobody_gives_a_pipeline_to_a_team_but_its_own_leads(speak, cast):
     """What a file gives to the pipeline's owner works with that team's secrets."""
     body = {"slug": "shop", "name": "Shop", "owner": "dev", "repository": "https://example.com/shop.git"}

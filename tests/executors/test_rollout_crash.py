@@ -19,7 +19,7 @@ import pytest
 from pipelines.executors.base import Outcome, Unattended
 from pipelines.executors.rollout.executor import RolloutExecutor
 from pipelines.executors.rollout.local import processes
-from pipelines.executors.rollout.local.control import ensure_keeper, keeper, stop_keeper
+from pipelines.executors.rollout.local.control import ensure_keeper, keeper, serves, stop_keeper
 from pipelines.executors.rollout.local.place import read_json
 from tests.executors.rollout_helpers import Load, installation, start_keeper, until
 
@@ -94,6 +94,8 @@ def test_a_killed_keeper_costs_nothing_and_the_next_one_adopts(place):
     with Load(place.port) as load:
         until(lambda: load.total > 50, "traffic")
         kill_keeper(place)
+        # Its ports are this installation's own: whoever starts it again must not take them for somebody else's.
+        assert serves(place.home)
         seen = load.total
         until(lambda: load.total > seen + 100, "traffic without a keeper")
         start_keeper(place)
@@ -236,6 +238,7 @@ def test_everything_comes_back_after_a_stop(place):
     release = place.status()["release"]
     stop_keeper(place.home)
     assert not place.kept()
+    assert not serves(place.home)
     with pytest.raises(OSError, match="refused"):
         place.get()
     start_keeper(place)

@@ -117,6 +117,8 @@ def test_the_newest_run_replaces_those_that_wait(pipeline, working, cast, script
     assert second.state == "canceled"
     assert second.superseded_by == third
     assert second.reason == f"superseded by run #{third.number}"
+    with pytest.raises(runs.Conflict, match=f"Run #{third.number} took its place"):
+        runs.retry(stage=stage(second, "ship").pk, user=cast.olga)
     assert stage(third, "ship").reason_code == "lock"
     assert stage(first, "ship").state == "waiting"
 

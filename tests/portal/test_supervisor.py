@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -50,6 +51,24 @@ def test_one_supervisor_for_each_home(monkeypatch, tmp_path):
         with pytest.raises(supervisor.StartError, match=r"runs already.*make down"):
             supervisor.Supervisor().run()
     assert supervisor.running() is None
+
+
+def test_other_settings_than_those_of_the_portal_that_runs_are_refused(monkeypatch, tmp_path):
+    """Else what the next command writes down names an address at which nobody answers."""
+    monkeypatch.setattr(settings, "HOME", tmp_path)
+    supervisor.check_address()
+    with (supervisor.run_folder() / "supervisor.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for url, said in (
+            (settings.PUBLIC_URL, None),
+            ("http://127.0.0.1:1", "at http://127.0.0.1:1; .*BURGER_PORT_BASE"),
+        ):
+            held.seek(0)
+            held.truncate()
+            held.write(json.dumps({"pid": os.getpid(), "url": url}))
+            held.flush()
+            with pytest.raises(supervisor.StartError, match=said) if said else nullcontext():
+                supervisor.check_address()
 
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"

@@ -4,7 +4,7 @@
 clusters, `executor` brings them together as a kind of stage.
 """
 
-from pipelines.executors.rollout.local.control import configure, ensure_keeper, keeper, stop_keeper
+from pipelines.executors.rollout.local.control import configure, ensure_keeper, keeper, serves, stop_keeper
 from pipelines.executors.rollout.shown import address, releases, retire, status
 
-__all__ = ["address", "configure", "ensure_keeper", "keeper", "releases", "retire", "status", "stop_keeper"]
+__all__ = ["address", "configure", "ensure_keeper", "keeper", "releases", "retire", "serves", "status", "stop_keeper"]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.executors.rollout.local import processes
-from pipelines.executors.rollout.local.keeper import Keeper, pid_file, settings_file, sole_keeper
+from pipelines.executors.rollout.local.keeper import Keeper, mark_of, pid_file, settings_file, sole_keeper
 from pipelines.executors.rollout.local.place import read_json, ring, write_json
+from pipelines.executors.rollout.local.traefik import IDENTITY
 
 ROOT = Path(__file__).resolve().parents[4]
 START_WITHIN = 15.0
@@ -105,6 +106,14 @@ def keeper(home: Path) -> dict[str, Any] | None:
     """{"pid", "started"} of the running keeper, None when there is none."""
     found = read_json(pid_file(home))
     return found if found and processes.alive(found["pid"], found["started"]) else None
+
+
+def serves(home: Path) -> bool:
+    """Whether the keeper runs, or what one that was killed has left behind still takes customers in."""
+    if keeper(home) is not None:
+        return True
+    mark = mark_of(home)
+    return any(leads and identity == IDENTITY for _, _, identity, leads in processes.marked(mark))
 
 
 def configure(
