@@ -12,7 +12,6 @@ from rest_framework.views import exception_handler
 
 from pipelines.runs import Conflict, NotAllowed
 from pipelines.states import IllegalTransition
-from portal.visible import visible
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -32,7 +31,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 def _invalid(detail: Any) -> dict[str, Any]:
     if not isinstance(detail, dict):
         return {"detail": " ".join(_sentences(detail))}
-    fields = {visible(str(name)): _sentences(found) for name, found in detail.items()}
+    fields = {_sayable(str(name)): _sentences(found) for name, found in detail.items()}
     general = fields.pop("non_field_errors", [])
     words = general + [f"{name}: {sentences[0]}" for name, sentences in fields.items()]
     answer: dict[str, Any] = {"detail": " ".join(words)}
@@ -41,8 +40,12 @@ def _invalid(detail: Any) -> dict[str, Any]:
 
 def _sentences(found: Any) -> list[str]:
     if isinstance(found, str | ErrorDetail):
-        # What was sent may be no text that can be sent back.
-        return [visible(str(found))]
+        return [_sayable(str(found))]
     if isinstance(found, dict):
-        return [visible(f"{name}: {sentence}") for name, inner in found.items() for sentence in _sentences(inner)]
+        return [_sayable(f"{name}: {sentence}") for name, inner in found.items() for sentence in _sentences(inner)]
     return [sentence for inner in found for sentence in _sentences(inner)] or ["Invalid."]
+
+
+def _sayable(text: str) -> str:
+    """What was sent may be half a character, which cannot be sent back."""
+    return text.encode(errors="backslashreplace").decode()
