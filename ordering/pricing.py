@@ -99,6 +99,17 @@ class Dish:
         return tuple((group.slug, choice.slug) for group in self.groups for choice in _preset(group))
 
     @cached_property
+    def held(self) -> frozenset[str]:
+        """The allergens that whoever names this dish may get: its own, those of everything that may fill a place that
+        has to be filled, and those of what one tap adds. What is sold out today counts: stock says nothing of food."""
+        found = set(self.allergens)
+        for group in self.groups:
+            for choice in group.choices:
+                if group.required or choice.preselected:
+                    found.update(choice.allergens)
+        return frozenset(found)
+
+    @cached_property
     def in_stock(self) -> bool:
         """Whether any line of this dish can be sold now."""
         own = self.available and (self.counted is None or self.counted.left > 0)
@@ -196,14 +207,6 @@ def unit_price(dish: Dish, line: Line) -> int:
 def describe(dish: Dish, line: Line) -> str:
     """The choices in a few words: "Bacon, Fried egg"."""
     return ", ".join(choice.name for _group, choice in chosen(dish, line))
-
-
-def allergens(dish: Dish, pairs: Iterable[Pair]) -> set[str]:
-    """What the dish with these choices holds."""
-    found = set(dish.allergens)
-    for pair in set(pairs) & dish.known.keys():
-        found.update(dish.known[pair][1].allergens)
-    return found
 
 
 def as_sold(dish: Dish, line: Line) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
-from ordering import conf, estimate, orders, payments, pickup, pricing, promos, selectors
+from ordering import conf, estimate, food, orders, payments, pickup, pricing, promos, selectors
 from ordering.models import MenuItem, Order, Status
 from ordering.pricing import Dish, Group, Line
 from ordering.terms import MAX_EMAIL, Terms
@@ -127,7 +127,7 @@ def _item(item: MenuItem, dish: Dish) -> dict[str, Any]:
         "name": item.title,
         "description": item.about,
         "price": item.price,
-        "allergens": item.allergens,
+        "allergens": [code for code in food.ALLERGENS if code in dish.held],
         "diets": item.diets,
         "in_stock": dish.in_stock,
         "stock": item.stock,

@@ -99,7 +99,6 @@ def _page(
         for group in dish.groups
         if not group.fixed
     ]
-    held = pricing.allergens(dish, dish.preset)
     context: dict[str, Any] = {
         **cart_context(basket),
         "item": found,
@@ -108,7 +107,7 @@ def _page(
         "fixed": [
             choice for group in dish.groups if group.part and len(group.choices) == 1 for choice in group.choices
         ],
-        "allergens": [code for code in food.ALLERGENS if code in held],
+        "allergens": [code for code in food.ALLERGENS if code in dish.held],
         "quantity": line.quantity or 1,
         "max_quantity": MAX_QUANTITY,
         "unit": pricing.unit_price(dish, line),

@@ -18,7 +18,7 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from ordering import cart as carts
-from ordering import conf, filters, food, forgery, pricing, selectors
+from ordering import conf, filters, food, forgery, selectors
 from ordering.cart import Cart
 from ordering.drawn import Drawn
 from ordering.filters import Filter
@@ -109,7 +109,7 @@ def _all_dishes() -> dict[str, Dish]:
 
 
 def _card(item: MenuItem, dish: Dish) -> Card:
-    return Card(item, dish, tuple(code for code in food.ALLERGENS if code in pricing.allergens(dish, dish.preset)))
+    return Card(item, dish, tuple(code for code in food.ALLERGENS if code in dish.held))
 
 
 def _recent(basket: Cart) -> Piece:

@@ -25,6 +25,10 @@ def names(response):
     return re.findall(r"<h3><a [^>]*>([^<]*)", response.content.decode())
 
 
+def card(response, slug):
+    return re.search(rf'<li id="{slug}".*?</li>', text(response))[0]
+
+
 def dish(slug):
     return reverse("ordering:item", args=[slug])
 
@@ -44,6 +48,28 @@ def test_a_diet_shows_only_what_suits_it(client, menu):
 def test_what_holds_an_allergen_is_hidden_also_inside_a_combo(client, menu):
     shown = names(client.get(reverse(MENU), {"without": ["gluten", "milk"]}))
     assert shown == ["Fries", "Sweet Potato Fries", "Coleslaw", "Craft Cola", "Mint Lemonade"]
+
+
+@pytest.mark.parametrize("gone", [{"available": False}, {"stock": 0}], ids=["not sold", "sold out"])
+def test_a_combo_holds_what_its_dishes_hold_whatever_is_sold_today(client, menu, gone):
+    """Every burger holds gluten, and some side or drink holds milk: what one tap takes today changes nothing of it."""
+    MenuItem.objects.filter(slug__in=["classic-smash", "cheese-royale"]).update(**gone)
+    for allergen in ("gluten", "milk", "soybeans"):
+        shown = names(client.get(reverse(MENU), {"without": allergen}))
+        assert "Smash Meal" not in shown
+        assert "Box for Two" not in shown
+    assert "Allergens:</strong> Cereals containing gluten, Eggs, Soybeans, Milk" in text(client.get(dish("smash-meal")))
+    assert "None of the 14" not in card(client.get(reverse(MENU)), "smash-meal")
+    answer = client.get(reverse("ordering:api-menu")).json()
+    (meal,) = [i for c in answer["categories"] for i in c["items"] if i["slug"] == "smash-meal"]
+    assert {"gluten", "milk", "soybeans"} <= set(meal["allergens"])
+
+
+def test_what_nobody_has_to_take_is_not_held(client, menu):
+    """There is a dip with eggs for the fries; whoever takes none eats none."""
+    shown = names(client.get(reverse(MENU), {"without": "eggs"}))
+    assert "Fries" in shown
+    assert "Classic Smash" not in shown
 
 
 def test_nothing_left_says_how_to_see_everything(client, menu):
