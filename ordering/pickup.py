@@ -81,6 +81,11 @@ def state() -> ShopState:
     return ShopState.objects.order_by("pk").first() or ShopState()
 
 
+def same(one: ShopState, other: ShopState) -> bool:
+    """Whether they say the same, whichever rows they are."""
+    return all(getattr(one, f.attname) == getattr(other, f.attname) for f in ShopState._meta.concrete_fields)
+
+
 def _calendar(now: dt.datetime) -> Calendar:
     zone = conf.time_zone()
     today = now.astimezone(zone).date()

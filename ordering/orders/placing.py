@@ -70,6 +70,9 @@ def place(*, key: str, wish: Wish, terms: Terms = PLAIN, actor: str = "customer"
         # Two posts with one key take turns at the day's counter; only around midnight they can meet here.
         existing = placed_with(key=key)
         if existing is None:
+            # A dish left the menu between the last look at it and the commit.
+            if gone := _judged(wish, terms, dishes_of(wish), pickup.hours(now))[1]:
+                raise CannotPlaceError(gone) from None
             raise
         order, created = existing, False
     if not created:
@@ -121,6 +124,7 @@ def _place_in_turn(sale: _Sale, key: str, wish: Wish, terms: Terms, actor: str) 
     # Only now: whoever had the turn before may have placed this very order.
     if existing := placed_with(key=key):
         return existing, False
+    sale = _as_it_stands(sale, wish, terms)
     _take(sale, terms)
     counter.last += 1
     counter.save(update_fields=["last"])
@@ -142,14 +146,25 @@ def _wait_for_turn(day: dt.date) -> DayCounter:
 def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> tuple[_Sale, list[Problem]]:
     """What is to be sold, and everything that stands in the way.
 
-    Menu and hours may be a second old. What an order takes is counted by statements of its own, so nothing is sold
-    that is gone; and nobody is refused for what is not so any more: then everything is read anew.
+    Menu and hours may be a moment old, which spares most orders most of the reading: what it is about is looked at once
+    more when its turn comes. Nobody is refused for what is not so any more: then everything is read anew.
     """
     dishes, shop = _lately(wish, now)
     sale, problems = _judged(wish, terms, dishes, shop)
     if problems and conf.menu_max_age():
         sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(now))
     return sale, problems
+
+
+def _as_it_stands(sale: _Sale, wish: Wish, terms: Terms) -> _Sale:
+    """The sale by what the database holds in this transaction: what is not sold any more, is counted by now or has left
+    the menu, and a pause, are judged by that and by no copy. Raises CannotPlaceError."""
+    if stock.as_read(sale.dishes, sale.lines) and pickup.same(pickup.state(), sale.shop.state):
+        return sale
+    sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(sale.shop.now))
+    if problems:
+        raise CannotPlaceError(problems)
+    return sale
 
 
 def _lately(wish: Wish, now: dt.datetime) -> tuple[Mapping[str, Dish], pickup.Hours]:

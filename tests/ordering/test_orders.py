@@ -4,11 +4,13 @@ import datetime as dt
 import uuid
 
 import pytest
+from django.db import IntegrityError
 from django.utils import timezone
 
-from ordering import orders, selectors
-from ordering.models import MenuItem, Order, OrderEvent, OrderLine, Status
+from ordering import orders, pickup, selectors
+from ordering.models import MenuItem, Option, Order, OrderEvent, OrderLine, Status
 from ordering.orders import placing
+from ordering.pricing import Line
 from ordering.terms import Terms
 from ordering.wishes import MAX_LINES, MAX_QUANTITY, Wish, clean_text, plain_lines
 
@@ -124,18 +126,88 @@ def test_a_problem_with_one_item_leaves_the_stock_of_the_others(menu, monkeypatc
 
 
 def test_placing_asks_little_more_than_it_writes(menu, settings, django_assert_max_num_queries):
-    """Menu and hours are known from a moment ago. Counter, key, stock and counter again, then the four kinds of rows,
-    inside a savepoint of the test's own transaction."""
+    """Menu and hours are known from a moment ago. Counter, key, its items, its options, the shop's state, stock and
+    counter again, then the four kinds of rows, inside a savepoint of the test's own transaction."""
     settings.SHOP_MENU_MAX_AGE = 60
     wish = Wish(plain_lines({"brownie": 1, "fries": 2, "cola": 1}), name="Ada")
     orders.place(key="key-of-ada", wish=wish)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(13):
         orders.place(key="key-of-bob", wish=wish, terms=Terms(email="bob@example.com"))
     MenuItem.objects.filter(slug="brownie").update(stock=0)
     with pytest.raises(orders.CannotPlaceError, match="sold out"):
         orders.place(key="key-of-cyd", wish=wish)
     MenuItem.objects.filter(slug="brownie").update(stock=1)
     orders.place(key="key-of-cyd", wish=wish)
+
+
+@pytest.fixture
+def known_menu(menu, settings):
+    """The menu and the hours were read a moment ago, and will not be read again by themselves."""
+    settings.SHOP_MENU_MAX_AGE = 60
+    orders.place(key="key-of-who-was-first", wish=Wish(plain_lines({"fries": 1}), name="Zoe"))
+    return menu
+
+
+def refused(wish, terms=Terms()):  # noqa: B008 frozen
+    with pytest.raises(orders.CannotPlaceError) as error:
+        orders.place(key=str(uuid.uuid4()), wish=wish, terms=terms)
+    return codes(error)
+
+
+def test_what_is_counted_from_now_on_is_counted_by_the_very_next_order(known_menu):
+    MenuItem.objects.filter(slug="fries").update(stock=3)
+    wish = Wish(plain_lines({"fries": 2}), name="Ada")
+    orders.place(key="key-of-ada", wish=wish)
+    assert refused(wish) == ["not_enough"]
+    assert stock("fries") == 1
+    MenuItem.objects.filter(slug="fries").update(stock=None)
+    assert orders.place(key="key-of-bob", wish=wish)[1]
+
+
+def test_a_part_and_an_option_are_counted_from_now_on_too(known_menu):
+    meal = Line("smash-meal", 1, (("burger", "classic-smash"), ("side", "coleslaw"), ("drink", "cola")))
+    spicy = Line("classic-smash", 1, (("extras", "bacon"),))
+    orders.place(key="key-of-ada", wish=Wish((meal, spicy), name="Ada"))
+    MenuItem.objects.filter(slug="coleslaw").update(stock=1)
+    Option.objects.filter(group__slug="extras", slug="bacon").update(stock=1)
+    orders.place(key="key-of-bob", wish=Wish((meal, spicy), name="Bob"))
+    assert refused(Wish((meal,), name="Cyd")) == ["choice_sold_out"]
+    assert refused(Wish((spicy,), name="Cyd")) == ["choice_sold_out"]
+
+
+def test_what_has_just_been_taken_off_or_left_the_menu_is_not_sold(known_menu):
+    MenuItem.objects.filter(slug="fries").update(available=False)
+    MenuItem.objects.filter(slug="cola").delete()
+    assert refused(Wish(plain_lines({"fries": 1}), name="Ada")) == ["unavailable"]
+    assert refused(Wish(plain_lines({"cola": 1}), name="Ada")) == ["unknown_item"]
+    assert Order.objects.count() == 1
+
+
+def test_what_leaves_the_menu_while_it_is_ordered_is_said(known_menu, monkeypatch):
+    """The last look saw it, the commit did not: the database refuses a line of nothing."""
+
+    def broken(*_arguments):
+        raise IntegrityError("FOREIGN KEY constraint failed")
+
+    monkeypatch.setattr(placing, "_as_it_stands", lambda sale, _wish, _terms: sale)
+    monkeypatch.setattr(placing, "_written", broken)
+    MenuItem.objects.filter(slug="cola").delete()
+    assert refused(Wish(plain_lines({"cola": 1}), name="Ada")) == ["unknown_item"]
+    with pytest.raises(IntegrityError):
+        orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1}), name="Ada"))
+
+
+def test_a_pause_counts_from_the_very_next_order(known_menu):
+    pickup.pause(minutes=10)
+    assert refused(Wish(plain_lines({"fries": 1}), name="Ada")) == ["paused"]
+    pickup.pause(minutes=0)
+    assert orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1}), name="Ada"))[1]
+
+
+def test_an_order_costs_what_the_database_says(known_menu):
+    MenuItem.objects.filter(slug="fries").update(price=400)
+    order, _ = orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1}), name="Ada"))
+    assert order.total == 400
 
 
 def test_nobody_is_refused_for_what_was_so_a_moment_ago(menu, settings):
