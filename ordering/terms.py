@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from ordering import payments, promos
@@ -45,6 +46,15 @@ class Terms:
     @property
     def online(self) -> bool:
         return self.payment == PaymentMethod.ONLINE
+
+
+def moment_of(text: str) -> dt.datetime | None:
+    """A time with its zone, in UTC; None for what is none, or lies beyond the years that there are."""
+    try:
+        moment = parse_datetime(text)
+        return moment.astimezone(dt.UTC) if moment and moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def fingerprint(wish: Wish, terms: Terms) -> str:

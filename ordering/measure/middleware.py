@@ -67,4 +67,12 @@ def begins_a_visit(request: HttpRequest, status: int) -> bool:
     # Browsers say so only to sites that are served securely.
     if "text/html" not in headers.get("Accept", ""):
         return False
-    return urlsplit(headers.get("Referer", "")).netloc != request.META.get("HTTP_HOST", "")
+    return _host(headers.get("Referer", "")) != request.META.get("HTTP_HOST", "")
+
+
+def _host(url: str) -> str:
+    """Of an address as somebody sent it, which need not be one."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""

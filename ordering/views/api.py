@@ -14,7 +14,6 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -24,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 from ordering import conf, estimate, food, orders, payments, pickup, pricing, promos, selectors
 from ordering.models import MenuItem, Order, Status
 from ordering.pricing import Dish, Group, Line
-from ordering.terms import MAX_EMAIL, Terms
+from ordering.terms import MAX_EMAIL, Terms, moment_of
 from ordering.wishes import MAX_CHOICES, MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
 
 MAX_BODY = 16 * 1024
@@ -260,11 +259,8 @@ def _terms(body: dict[str, Any]) -> Terms:
 def _pickup(text: Any) -> dt.datetime | None:
     if text is None:
         return None
-    try:
-        moment = parse_datetime(text) if isinstance(text, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = moment_of(text) if isinstance(text, str) else None
+    if moment is None:
         raise BadRequestError(400, "pickup", _("Expected pickup as a time with its zone, or null."))
     return moment
 

@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
@@ -22,7 +21,7 @@ from ordering.cart import Cart
 from ordering.models import Order, PaymentMethod
 from ordering.orders.placing import amounts
 from ordering.render import render_shop
-from ordering.terms import MAX_EMAIL, MAX_TIP, Terms, bill_of
+from ordering.terms import MAX_EMAIL, MAX_TIP, Terms, bill_of, moment_of
 from ordering.views.shown import cart_context
 from ordering.wishes import MAX_NAME, MAX_NOTE, Problem, Wish, clean_text, is_key
 
@@ -99,13 +98,7 @@ def _terms(request: HttpRequest) -> Terms:
 
 def _moment(text: str) -> dt.datetime | None:
     """The slot that was chosen; what cannot be read becomes one that does not exist."""
-    if not text:
-        return None
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    return moment if moment and moment.tzinfo else dt.datetime.min.replace(tzinfo=dt.UTC)
+    return moment_of(text) or dt.datetime.min.replace(tzinfo=dt.UTC) if text else None
 
 
 def _tip(posted: QueryDict, goods: int) -> int:

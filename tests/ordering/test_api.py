@@ -117,6 +117,22 @@ def test_every_bad_body_has_a_clear_answer_and_no_effect(menu, body, status):
     assert Order.objects.count() == 0
 
 
+# A first and a last moment that have none in UTC, and what is none at all.
+NO_MOMENTS = ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00", "2026-02-30T10:00:00Z", "soon"]
+
+
+@pytest.mark.parametrize("pickup", NO_MOMENTS)
+def test_a_time_that_cannot_be_is_refused_also_under_a_key_that_has_an_order(client, menu, pickup):
+    body = order_of(("fries", 1))
+    post(body)
+    answer = post(body | {"pickup": pickup})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "pickup")
+    client.post(reverse("ordering:change-cart"), {"add": "fries"})
+    page = client.post(reverse("ordering:checkout"), {"name": "Ada", "pickup": pickup, "preview": "yes"})
+    assert page.status_code == 200
+    assert Order.objects.count() == 1
+
+
 def test_forms_of_other_sites_cannot_order(menu):
     assert post("name=Ada", content_type="application/x-www-form-urlencoded").status_code == 415
 

@@ -242,6 +242,7 @@ TYPED = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest
         ({"Accept": "text/html,*/*"}, True),
         ({"Accept": "text/html", "Referer": "http://testserver/menu"}, False),
         ({"Accept": "text/html", "Referer": "https://search.example/"}, True),
+        ({"Accept": "text/html", "Referer": "http://[half an address"}, True),
         ({"Accept": "*/*"}, False),
         ({}, False),
     ],
