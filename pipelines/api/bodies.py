@@ -225,3 +225,12 @@ class TestEngine(Body):
 class Reports(Body):
     first = serializers.IntegerField(min_value=1, help_text="The number of the first of them; they count from 1.")
     reports = serializers.ListField(child=serializers.DictField(), max_length=1_000)
+
+
+class Asked(Body):
+    release = serializers.CharField(max_length=200, help_text="As the environment names it.")
+    sources = serializers.CharField(
+        max_length=500, default="", allow_blank=True, help_text="Metrics as agents name them, with commas between."
+    )
+    since = serializers.FloatField(min_value=0, max_value=1e11, help_text="Seconds since 1970.")
+    until = serializers.FloatField(min_value=0, max_value=1e11, help_text="Seconds since 1970, not included.")

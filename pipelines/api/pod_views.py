@@ -74,6 +74,14 @@ class WantedView(PodView):
         return Response(desk.look(*self.attempt(request)))
 
 
+class MeasuredView(PodView):
+    @described("What customers measured of a release in the attempt's environment", shapes.Reading, query=bodies.Asked)
+    def get(self, request: Request) -> Response:
+        attempt, asked = self.attempt(request), bodies.Asked.of_query(request)
+        sources = [source for source in asked.pop("sources").split(",") if source]
+        return Response(desk.measured(*attempt, sources=sources, **asked))
+
+
 class Raw(BaseParser):
     """Leaves the body where it is, to be read in parts."""
 

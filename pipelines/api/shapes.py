@@ -507,3 +507,8 @@ class Reported(Shape):
 class Wanted(Shape):
     stop = s.BooleanField()
     commands = s.ListField(child=s.CharField())
+
+
+class Reading(Shape):
+    sketches = s.DictField(child=s.CharField(), help_text="By the metric's source, in base64.")
+    counts = s.DictField(child=s.IntegerField(), allow_null=True, help_text="Requests, errors, sessions, orders.")

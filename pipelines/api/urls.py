@@ -63,6 +63,7 @@ urlpatterns = [
     path("engine/claim", pods.ClaimView.as_view(), name="pod-claim"),
     path("engine/reports", pods.ReportsView.as_view(), name="pod-reports"),
     path("engine/wanted", pods.WantedView.as_view(), name="pod-wanted"),
+    path("engine/measured", pods.MeasuredView.as_view(), name="pod-measured"),
     path("engine/store/<str:digest>", pods.StoreView.as_view(), name="pod-store"),
     path("imports/argo", imports.ArgoView.as_view(), name="import-argo"),
     path("environments", environments.EnvironmentsView.as_view(), name="environments"),

@@ -80,7 +80,7 @@ HARMLESS = {("tokens", "post"), ("token", "delete"), ("lint", "post"), ("pipelin
 # Judged by stages that these runs do not have: see test_actions, and tests/portal/test_registries.py.
 ELSEWHERE = {("retry-failed", "post"), ("registry-plan", "post"), ("clean-registry", "post")}
 # For pods of an engine, which show tokens of their own: see test_pods.
-PODS = {"pod-claim", "pod-reports", "pod-wanted", "pod-store"}
+PODS = {"pod-claim", "pod-reports", "pod-wanted", "pod-measured", "pod-store"}
 
 
 @pytest.fixture

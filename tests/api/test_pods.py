@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from django.urls import reverse
 
 from pipelines.engines.argo import contents, desk, identity
+from pipelines.engines.argo.runner import readings
 from pipelines.models import Attempt, Event, Stage, Workflow
+from pipelines.performance.models import Level, Measurement
+from pipelines.performance.sketch import Sketch
 from pipelines.runs.push import Push
 from pipelines.runs.start import start
 
@@ -175,3 +179,43 @@ def test_what_a_stage_makes_may_be_large_for_whoever_shows_its_token(run):
     assert not asked(path="/api/engine/reports")
     assert not asked(shown=b"Bearer " + token[:-1])
     assert not asked(shown=b"")
+
+
+JUDGED = b"""
+name: demo
+engine: argo
+environments: {staging: {owner: ops}}
+stages:
+  - {name: source, kind: source, owner: dev}
+  - {name: look, kind: verify, owner: ops, environment: staging, needs: [source], with: {soak: 10s}}
+"""
+
+
+def measure(environment: str, metric: str, *values: float) -> None:
+    Measurement.objects.create(
+        level=Level.MINUTE, start=datetime(2026, 5, 4, 12, tzinfo=UTC), environment=environment, release="r1",
+        metric=metric, count=len(values), sketch=Sketch(values).to_bytes() if metric == "LCP" else b"",
+    )  # fmt: skip
+
+
+def test_a_pod_that_judges_a_release_reads_what_was_measured_in_its_environment(pipeline, speak):
+    made = start(pipeline=pipeline, push=Push(ref="refs/heads/main", commit="c" * 40), text=JUDGED)
+    Workflow.objects.create(run=made, serial=1, name="wf", uid="u", tasks={"source": ["source"], "look": ["look"]})
+    Stage.objects.filter(run=made, name="look").update(state="queued")
+    for environment in ("staging", "production"):
+        measure(environment, "LCP", 1000, 2000, 3000)
+        measure(environment, "status.2xx", *range(7))
+        measure(environment, "status.5xx", *range(2))
+    order = desk.claim(pod("look", "burger-ops"))
+    since = datetime(2026, 5, 4, 11, tzinfo=UTC).timestamp()
+    asked = {"release": "r1", "sources": "LCP,INP", "since": since, "until": since + 7200}
+    address, shown = reverse("api:pod-measured"), {"HTTP_AUTHORIZATION": f"Bearer {order['token']}"}
+    found = readings.of_json(speak(None).get(address, asked, **shown).json())
+    assert (found.sketches["LCP"].count, found.sketches["INP"].count) == (3, 0)
+    assert found.sketches["LCP"].quantile(0.5) == pytest.approx(2000, rel=0.02)
+    assert (found.counts.requests, found.counts.errors, found.counts.orders) == (9, 2, 0)
+    assert speak(None).get(address, asked | {"environment": "production"}, **shown).status_code == 400
+    assert speak(None).get(address, asked | {"since": "nan"}, **shown).status_code == 400
+    assert speak(None).get(address, asked).status_code == 401
+    desk.claim(pod("look", "burger-ops", name="p2"))
+    assert speak(None).get(address, asked, **shown).status_code == 409, "another pod goes on with it"

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from pipelines import events, runs
+from pipelines.engines import measurements
 from pipelines.engines.local.claim import Claimed, take
 from pipelines.engines.local.spec import spec_of
 from pipelines.engines.local.worker import given_up, wanted_of
@@ -24,6 +25,7 @@ from pipelines.executors.kubernetes import content
 from pipelines.keyfile import key_of
 from pipelines.models import Attempt, Stage, Workflow
 from pipelines.performance import tokens
+from pipelines.performance.verdict import Reading
 from pipelines.runs.advance import lock, lock_of
 from pipelines.runs.changes import Changes
 from pipelines.runs.record import unknowable
@@ -32,6 +34,7 @@ from pipelines.states import ENDED, Reason, State
 from .identity import Pod, Stranger, argo_settings, attempt_token
 from .manifests import AGAIN
 from .manifests import ENDED as ENDED_BADLY
+from .runner import readings
 
 log = logging.getLogger(__name__)
 
@@ -223,10 +226,22 @@ def look(attempt: int, fence: int) -> Answer:
 
 def may_read(attempt: int, fence: int, digest: str) -> bool:
     """Whether this attempt works with that content: only what the stages before it made."""
-    row = Attempt.objects.select_related("stage__run__pipeline").get(pk=attempt)
-    if not row.open or row.fence != fence:
-        raise runs.StaleResult("Another worker goes on with it.")
+    row = _under_way(attempt, fence)
     claimed = Claimed(row.pk, fence, row.key, row.number, row.phase, row.stage, row.stage.run, False, row.started_at)
     spec = spec_of(claimed)
     known = [*spec.artifacts.values(), *([spec.released] if spec.released else [])]
     return any(artifact.digest == digest for artifact in known)
+
+
+def measured(attempt: int, fence: int, release: str, sources: Sequence[str], since: float, until: float) -> Answer:
+    """What was measured of a release in the environment of this attempt's stage. Raises StaleResult."""
+    environment = _under_way(attempt, fence).stage.environment
+    read = measurements.of(environment, lambda read: read())
+    return readings.as_json(read(release, sources, since, until) if environment else Reading())
+
+
+def _under_way(attempt: int, fence: int) -> Attempt:
+    row = Attempt.objects.select_related("stage__run__pipeline").get(pk=attempt)
+    if not row.open or row.fence != fence:
+        raise runs.StaleResult("Another worker goes on with it.")
+    return row

@@ -30,7 +30,7 @@ def taken_from_others(one: Call, scope: Document, library: Library) -> list[str]
 def _behind(one: Call, scope: Document, library: Library) -> Iterator[Template]:
     """What it calls, and all that is called in there, each once."""
     known: set[Template] = set()
-    waiting = [(one, scope)]
+    waiting = [(one, scope), *((hook.call, scope) for hook in one.hooks())]
     while waiting:
         found = library.of(*waiting.pop()).template
         if found is None or found in known:
@@ -41,9 +41,9 @@ def _behind(one: Call, scope: Document, library: Library) -> Iterator[Template]:
 
 
 def _calls(template: Template) -> list[Call]:
-    if template.does == "dag":
-        return [call(node) for node in tasks_of(template).values()]
-    return [call(step) for group in items(template.node, "steps") for step in group.items]
+    nodes = [step for group in items(template.node, "steps") for step in group.items]
+    calls = [call(node) for node in (tasks_of(template).values() if template.does == "dag" else nodes)]
+    return [*calls, *(hook.call for one in calls for hook in one.hooks())]
 
 
 def _given(template: Template) -> set[Exported]:

@@ -135,6 +135,19 @@ def test_outputs_of_the_whole_workflow_keep_giver_and_taker_together():
     assert any("second takes answer of the Workflow's outputs" in one for one in found.lost)
 
 
+def test_a_hook_of_a_task_that_takes_an_output_of_the_whole_workflow_keeps_all_of_it_together():
+    hooked = workflow(
+        f"""
+        - name: main
+          steps:
+          - - {{name: first, template: give}}
+          - - {{name: second, template: leaf, onExit: take}}
+        {GIVES.strip()}
+        """
+    )
+    assert list(stages(converted(hooked))) == ["checkout", "main"]
+
+
 def test_an_exit_handler_that_takes_an_output_of_the_whole_workflow_stays_with_it():
     asks = workflow(
         f"""

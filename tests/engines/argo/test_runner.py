@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.engines.argo.runner import readings
 from pipelines.engines.argo.runner.__main__ import identify, remember_a_loss, take_over
+from pipelines.engines.argo.runner.desk import Remote
 from pipelines.engines.argo.runner.spool import Spool
 from pipelines.engines.work import LeaseLost, NotNow
 from pipelines.executors import registry
 from pipelines.executors.base import StageSpec, Workplace
 from pipelines.executors.kubernetes.content import ContentKey
+from pipelines.performance.sketch import Sketch
+from pipelines.performance.verdict import Reading
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -110,3 +116,30 @@ def test_an_engine_is_shown_the_certificate_of_a_team_that_has_one(tmp_path, mon
     identify(tmp_path)
     assert os.environ["DOCKER_CERT_PATH"] == str(folder)
     assert os.environ["DOCKER_TLS_VERIFY"] == "1"
+
+
+class Reader:
+    """A portal that is away for as long as `away` counts, and has measured some customers."""
+
+    def __init__(self, away: int) -> None:
+        self.away = away
+
+    def measured(self, token: str, release: str, sources: Sequence[str], since: float, until: float) -> Reading:
+        if self.away:
+            self.away -= 1
+            raise NotNow("away")
+        assert (token, release, list(sources), since, until) == ("t", "r1", ["LCP"], 1.0, 2.0)
+        reading = Reading({"LCP": Sketch([1.0, 2.0])}, readings.Counts(5, 1, 2, 0))
+        return readings.of_json(json.loads(json.dumps(readings.as_json(reading))))
+
+
+@pytest.mark.parametrize("away", [0, 2])
+def test_what_customers_measured_is_read_from_the_portal_even_if_it_was_away(tmp_path, away):
+    answer = {"token": "t", "reported": 0, "stop": "", "commands": []}
+    found = Remote(Reader(away), answer, tmp_path).measured("staging")("r1", ["LCP"], 1.0, 2.0)
+    assert found.counts == readings.Counts(5, 1, 2, 0)
+    assert list(found.sketches["LCP"]) == list(Sketch([1.0, 2.0]))
+
+
+def test_nothing_counted_stays_nothing():
+    assert readings.of_json(readings.as_json(Reading())) == Reading()

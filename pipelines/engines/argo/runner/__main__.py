@@ -107,7 +107,7 @@ def do(portal: Portal, answer: dict[str, Any], home: Path) -> None:
     fetch(portal, desk.token, desk.spec(), Store(home))
     if task.probe:
         remember_a_loss(home, task.key)
-    carry_out(task, desk, Workplace(home=home))
+    carry_out(task, desk, Workplace(home=home, measured=desk.measured))
 
 
 def take_over(home: Path, keys: Mapping[str, str]) -> None:

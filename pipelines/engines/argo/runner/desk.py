@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipelines.engines.work import Wanted
-from pipelines.executors.base import Artifact, Outcome, Plan, Progress, StageSpec
+from pipelines.engines.work import NotNow, Wanted
+from pipelines.executors.base import Artifact, Measured, Outcome, Plan, Progress, StageSpec
+from pipelines.performance.verdict import Reading
 
-from .portal import Portal
+from .portal import LONGEST, Portal
 from .spool import Spool
+
+log = logging.getLogger(__name__)
 
 LOOK = 2.0  # seconds between two questions what people want
 
@@ -71,6 +75,21 @@ class Remote:
             said = self._portal.look(self.token)
             self._wanted = Wanted(said["stop"], tuple(said["commands"]))
         return self._wanted
+
+    def measured(self, environment: str) -> Measured:
+        """How an executor reads what customers measured of the stage's environment, which the portal knows."""
+
+        def read(release: str, sources: Sequence[str], since: float, until: float) -> Reading:
+            delay = 0.2
+            while True:
+                try:
+                    return self._portal.measured(self.token, release, sources, since, until)
+                except NotNow as away:
+                    log.warning("What was measured cannot be read, trying again in %.1f s: %s", delay, away)
+                    time.sleep(delay)
+                    delay = min(LONGEST, delay * 2)
+
+        return read
 
     def missed(self) -> None:
         """Nothing is kept open for the second thread alone."""

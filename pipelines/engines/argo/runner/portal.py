@@ -6,13 +6,17 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from pipelines.engines.work import LeaseLost, NotNow
+from pipelines.performance.verdict import Reading
+
+from .readings import of_json
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,14 @@ class Portal:
     def look(self, token: str) -> dict[str, Any]:
         """Raises NotNow, LeaseLost."""
         return dict(self._mine("GET", "wanted", token))
+
+    def measured(self, token: str, release: str, sources: Sequence[str], since: float, until: float) -> Reading:
+        """Raises NotNow, LeaseLost."""
+        asked = {"release": release, "sources": ",".join(sources), "since": since, "until": until}
+        try:
+            return of_json(self._mine("GET", f"measured?{urlencode(asked)}", token))
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotNow(f"what was measured cannot be understood: {error!r}") from error
 
     def fetch(self, token: str, digest: str, to: Path) -> bool:
         """Write a content of the portal's store into the file `to`; False where it has none of it. Raises NotNow,
