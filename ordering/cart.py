@@ -7,6 +7,7 @@ it is sent. Browsers keep 4,096 bytes of a cookie with its name: a cart that wou
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from ordering import conf
-from ordering.models import Order
+from ordering.models import Order, Status
 from ordering.pricing import Line, parse_key
 from ordering.wishes import MAX_LINES, MAX_QUANTITY
 
@@ -44,6 +45,15 @@ class Cart:
     def count(self) -> int:
         return sum(self.quantities.values())
 
+    @property
+    def contents(self) -> str:
+        """What is in it and how many of each, in a word: what a form shows is compared with what is placed by it."""
+        return hashlib.sha256(repr(sorted(self.quantities.items())).encode()).hexdigest()[:16]
+
+    def placed(self, order: Order) -> bool:
+        """Whether this browser has placed it: from this cart, or lately."""
+        return order.idempotency_key == self.key or any(token == order.token for _number, token in self.recent)
+
     def holds(self, line: Line) -> int:
         """How many of just this line are in the cart."""
         return self.quantities.get(line.key, 0)
@@ -65,10 +75,11 @@ class Cart:
         self.key = str(uuid.uuid4())
 
     def became(self, order: Order) -> None:
-        """Start a new, empty cart that remembers the order."""
+        """Start a new cart that remembers the order. It is empty, unless the order came to nothing."""
         if order.idempotency_key == self.key:
             self.key = str(uuid.uuid4())
-            self.quantities = {}
+            if order.status != Status.CANCELED:
+                self.quantities = {}
         others = [(number, token) for number, token in self.recent if token != order.token]
         self.recent = [(order.number, order.token), *others][:_MAX_RECENT]
 

@@ -14,21 +14,24 @@ from django.core.validators import validate_email
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
-from ordering import payments, promos
+from ordering import conf, money, payments, promos
 from ordering.bill import Bill, make_bill
 from ordering.models import Order, PaymentMethod, PromoCode
 from ordering.pickup import Hours, problems_of_pickup
-from ordering.wishes import Problem, Wish
+from ordering.wishes import Problem, Wish, price_changed
 
 MAX_EMAIL = Order._meta.get_field("email").max_length or 0
 # A tip above this is a slip of the finger.
 MAX_TIP = 100_000
+UNSEEN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """`pickup` None: as soon as possible. `tip` is in minor units. `source` is what is paid with, where `payment` is
-    online. `customer_id` is the account of whoever is signed in, `language` theirs."""
+    online. `customer_id` is the account of whoever is signed in, `language` theirs. `expected_charge` is what all of it
+    cost when the customer last saw it, discount and tip included; UNSEEN where they saw nothing that can be read, None
+    for whoever needs no asking."""
 
     email: str = ""
     pickup: dt.datetime | None = None
@@ -38,6 +41,7 @@ class Terms:
     source: str = ""
     customer_id: int | None = None
     language: str = ""
+    expected_charge: int | None = None
 
     @property
     def user(self) -> promos.User:
@@ -82,6 +86,15 @@ def problems_of_terms(terms: Terms, *, promo: PromoCode | None, goods: int, shop
         *_problems_of_tip(terms.tip),
         *_problems_of_payment(terms),
     ]
+
+
+def problems_of_charge(terms: Terms, bill: Bill) -> Iterator[Problem]:
+    """Nothing is charged that was not shown first: a code, a tax, a price or the tip may have moved the total."""
+    if terms.expected_charge == UNSEEN:
+        now = money.display(bill.total, conf.currency())
+        yield Problem("price_changed", _("The total is %(now)s. Look at it and place the order again.") % {"now": now})
+    elif terms.expected_charge is not None and terms.expected_charge != bill.total:
+        yield price_changed(now=bill.total, before=terms.expected_charge)
 
 
 def _problems_of_email(email: str) -> Iterator[Problem]:

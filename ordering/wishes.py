@@ -48,7 +48,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What shall be ordered. No two of the lines have one key; `expected_total` is what the customer saw."""
+    """What shall be ordered. No two of the lines have one key; `expected_total` is what the customer saw
+    that the lines cost, before discount and tip."""
 
     lines: tuple[Line, ...]
     name: str = ""
@@ -215,11 +216,14 @@ def _problems_of_texts(wish: Wish) -> Iterable[Problem]:
 
 def _problem_of_price(wish: Wish, dishes: Mapping[str, Dish]) -> Iterable[Problem]:
     total = total_of(wish.lines, dishes)
-    if wish.expected_total is None or wish.expected_total == total:
-        return
+    if wish.expected_total is not None and wish.expected_total != total:
+        yield price_changed(now=total, before=wish.expected_total)
+
+
+def price_changed(*, now: int, before: int) -> Problem:
     currency = conf.currency()
-    yield Problem(
+    return Problem(
         "price_changed",
         _("The total is now %(now)s, it was %(before)s. Look at it and place the order again.")
-        % {"now": money.display(total, currency), "before": money.display(wish.expected_total, currency)},
+        % {"now": money.display(now, currency), "before": money.display(before, currency)},
     )

@@ -21,7 +21,7 @@ from ordering.orders.errors import CannotPlaceError, KeyReusedError, NotPaidErro
 from ordering.orders.history import remember
 from ordering.payments import settling
 from ordering.pricing import Dish, Line
-from ordering.terms import Terms, bill_of, fingerprint, problems_of_terms
+from ordering.terms import Terms, bill_of, fingerprint, problems_of_charge, problems_of_terms
 from ordering.wishes import Problem, Wish, completed, dishes_of, problems_of
 
 PLAIN = Terms()
@@ -184,6 +184,8 @@ def _judged(wish: Wish, terms: Terms, dishes: Mapping[str, Dish], shop: pickup.H
     bill = bill_of([amounts(line, dishes[line.slug]) for line in known], promo, terms.tip)
     problems = problems_of(replace(wish, lines=lines), dishes)
     problems += problems_of_terms(terms, promo=promo, goods=bill.goods, shop=shop)
+    # Whatever else is wrong is mended first, and then the total is shown anew by itself.
+    problems = problems or list(problems_of_charge(terms, bill))
     return _Sale(lines, dishes, promo, bill, shop), problems
 
 

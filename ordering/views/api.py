@@ -27,7 +27,18 @@ from ordering.terms import MAX_EMAIL, Terms, moment_of
 from ordering.wishes import MAX_CHOICES, MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
 
 MAX_BODY = 16 * 1024
-FIELDS = {"name", "note", "lines", "expected_total", "email", "pickup", "promo", "tip", "payment"}
+FIELDS = {
+    "name",
+    "note",
+    "lines",
+    "expected_total",
+    "expected_charge",
+    "email",
+    "pickup",
+    "promo",
+    "tip",
+    "payment",
+}
 
 
 class BadRequestError(Exception):
@@ -77,7 +88,8 @@ def place(request: HttpRequest) -> JsonResponse:
     what is preselected.
 
     And how: "email"?, "pickup"? (a time of `hours`), "promo"?, "tip"? (minor units), "payment"? ({"method":
-    "counter"}, or "online" with a "source"). `expected_total` is what the lines cost, before discount and tip.
+    "counter"}, or "online" with a "source"). `expected_total` is what the lines cost, before discount and tip,
+    and "expected_charge"? what all of it costs: an order that would cost anything else is not placed.
 
     201 with the receipt; 202 while its payment has no answer yet (ask again with the same key); 402 where the payment
     was declined, and nothing was charged; 200 with the same receipt for the same key and order; 409 where the key
@@ -227,12 +239,17 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 
 def _wish(body: dict[str, Any]) -> Wish:
-    name, note, total = body.get("name", ""), body.get("note", ""), body.get("expected_total")
+    name, note, total = body.get("name", ""), body.get("note", ""), _amount(body, "expected_total")
     if not isinstance(name, str) or not isinstance(note, str):
         raise BadRequestError(400, "text", _("Expected name and note as text."))
-    if total is not None and (type(total) is not int or not 0 <= total < 10**12):
-        raise BadRequestError(400, "expected_total", _("Expected expected_total as a number of minor units."))
     return Wish(_lines(body.get("lines")), clean_text(name), clean_text(note, lines=True), total)
+
+
+def _amount(body: dict[str, Any], field: str) -> int | None:
+    amount = body.get(field)
+    if amount is not None and (type(amount) is not int or not 0 <= amount < 10**12):
+        raise BadRequestError(400, field, _("Expected %(field)s as a number of minor units.") % {"field": field})
+    return amount
 
 
 def _terms(body: dict[str, Any]) -> Terms:
@@ -253,6 +270,7 @@ def _terms(body: dict[str, Any]) -> Terms:
         payment=payment.get("method", ""),
         source=payment.get("source", "")[:100],
         language=get_language() or "",
+        expected_charge=_amount(body, "expected_charge"),
     )
 
 

@@ -18,10 +18,10 @@ from ordering import cart as carts
 from ordering import conf, estimate, money, orders, payments, pickup, promos
 from ordering.access import customer_of
 from ordering.cart import Cart
-from ordering.models import Order, PaymentMethod
+from ordering.models import Order, PaymentMethod, Status
 from ordering.orders.placing import amounts
 from ordering.render import render_shop
-from ordering.terms import MAX_EMAIL, MAX_TIP, Terms, bill_of, moment_of
+from ordering.terms import MAX_EMAIL, MAX_TIP, UNSEEN, Terms, bill_of, moment_of
 from ordering.views.shown import cart_context
 from ordering.wishes import MAX_NAME, MAX_NOTE, Problem, Wish, clean_text, is_key
 
@@ -41,11 +41,14 @@ def checkout(request: HttpRequest) -> HttpResponse:
     if "preview" in request.POST:
         return _form(request, cart, _posted(request, cart), _terms(request), previewed=True)
     key = request.POST.get("key", "")
-    # A double click, or "back" and once more: the order is there already, whatever the cart holds by now.
-    if is_key(key) and (order := orders.placed_with(key=key)):
+    # A double click, or "back" and once more: the order is there already, whatever the cart holds by now. A key that is
+    # not this browser's tells nothing, and who pressed twice is told like everybody that a payment failed.
+    order = orders.placed_with(key=key) if is_key(key) else None
+    if order and cart.placed(order) and not (order.status == Status.CANCELED and key == cart.key):
         return _to_order(request, cart, order)
     wish, terms = _posted(request, cart), _terms(request)
-    if key != cart.key:
+    # Another tab may have changed the cart to what costs the same.
+    if key != cart.key or request.POST.get("lines", cart.contents) != cart.contents:
         problem = Problem("cart_changed", _("This cart has changed since. Check it and place the order again."))
         return _form(request, cart, wish, terms, [problem])
     try:
@@ -62,13 +65,17 @@ def checkout(request: HttpRequest) -> HttpResponse:
 
 
 def _posted(request: HttpRequest, cart: Cart) -> Wish:
-    total = request.POST.get("total", "")
     return Wish(
         lines=cart.lines,
         name=clean_text(request.POST.get("name", "")),
         note=clean_text(request.POST.get("note", ""), lines=True),
-        expected_total=int(total) if total.isascii() and total.isdigit() and len(total) < 12 else None,
     )
+
+
+def _charge_shown(posted: QueryDict) -> int:
+    """What the form said that all of it costs. Forms of releases that did not say it told what the goods cost."""
+    total = posted.get("charge", posted.get("total", ""))
+    return int(total) if total.isascii() and total.isdigit() and len(total) < 12 else UNSEEN
 
 
 def _first_terms(request: HttpRequest) -> Terms:
@@ -112,8 +119,9 @@ def _tip(posted: QueryDict, goods: int) -> int:
 
 
 def _charged(terms: Terms, wish: Wish, cart: Cart, request: HttpRequest) -> Terms:
-    """The terms with the tip, which is a share of what the goods cost."""
-    return replace(terms, tip=_tip(request.POST, cart_context(cart)["cart_total"]))
+    """The terms with the tip, which is a share of what the goods cost, and with the sum that the form showed."""
+    tip = _tip(request.POST, cart_context(cart)["cart_total"])
+    return replace(terms, tip=tip, expected_charge=_charge_shown(request.POST))
 
 
 def _form(

@@ -66,6 +66,13 @@ def test_another_order_under_the_same_key_is_a_conflict(menu):
     assert conflict.json()["error"]["code"] == "key_reused"
 
 
+def test_a_program_says_what_all_of_it_may_cost(menu):
+    body = order_of(("fries", 1), expected_charge=380, tip=100)
+    answer = post(body)
+    assert [problem["code"] for problem in answer.json()["problems"]] == ["price_changed"]
+    assert post(body | {"expected_charge": 480}).status_code == 201
+
+
 def test_lines_of_the_same_item_count_together(menu):
     assert post(order_of(("fries", 1), ("fries", 2))).json()["lines"][0]["quantity"] == 3
 
@@ -103,6 +110,7 @@ def test_a_key_is_needed(menu, key):
         ({"name": "Ada", "lines": [{"item": "\x00", "quantity": 1}]}, 400),
         ({"name": ["Ada"], "lines": []}, 400),
         ({"name": "Ada", "lines": [], "expected_total": "1"}, 400),
+        ({"name": "Ada", "lines": [], "expected_charge": -1}, 400),
         ({"name": "Ada", "lines": [], "coupon": "x"}, 400),
         ({"name": "Ada", "lines": []}, 422),
         ({"name": "Ada", "lines": [{"item": "fries", "quantity": -1}]}, 422),

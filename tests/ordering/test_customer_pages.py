@@ -6,7 +6,8 @@ import pytest
 from django.urls import reverse
 
 from ordering import conf, orders
-from ordering.models import MenuItem, Order
+from ordering.models import MenuItem, Order, PromoCode
+from ordering.wishes import Wish, plain_lines
 
 pytestmark = pytest.mark.django_db
 
@@ -15,10 +16,13 @@ def add(client, slug, **more):
     return client.post(reverse("ordering:change-cart"), {"add": slug, "from": "menu"} | more)
 
 
+def fields(page):
+    """What a page's checkout form says by itself."""
+    return {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1] for name in ("key", "lines", "charge", "total")}
+
+
 def form_of(client):
-    """What the checkout form would post."""
-    page = client.get(reverse("ordering:checkout")).content.decode()
-    return {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1] for name in ("key", "total")}
+    return fields(client.get(reverse("ordering:checkout")).content.decode())
 
 
 def check_out(client, **more):
@@ -150,6 +154,104 @@ def test_a_changed_price_is_shown_before_it_counts(client, menu):
     response = client.post(reverse("ordering:checkout"), form)
     assert "The total is now €4.00, it was €3.80" in response.content.decode()
     assert check_out(client).status_code == 302
+
+
+def test_a_code_that_takes_less_off_than_was_shown_is_shown_before_it_counts(client, menu):
+    code = PromoCode.objects.create(code="TEN", kind="percent", value=50)
+    add(client, "classic-smash")
+    form = form_of(client) | {"name": "Ada", "promo": "TEN"}
+    shown = client.post(reverse("ordering:checkout"), form | {"preview": "yes"}).content.decode()
+    assert "€4.45" in shown
+    form |= fields(shown)
+    PromoCode.objects.filter(pk=code.pk).update(value=5)
+    response = client.post(reverse("ordering:checkout"), form)
+    assert response.status_code == 422
+    assert "The total is now €8.45, it was €4.45" in response.content.decode()
+    assert Order.objects.count() == 0
+    assert client.post(reverse("ordering:checkout"), form | fields(response.content.decode())).status_code == 302
+    assert Order.objects.get().total == 845
+
+
+def test_a_tip_is_in_the_total_that_is_shown_before_it_counts(client, menu):
+    """Without JavaScript the button still says the sum without the tip."""
+    add(client, "classic-smash")
+    form = form_of(client) | {"name": "Ada", "tip": "15"}
+    response = client.post(reverse("ordering:checkout"), form)
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert "The total is now €10.24, it was €8.90" in page
+    assert re.search(r"Place order.*€10\.24", page)
+    assert client.post(reverse("ordering:checkout"), form | fields(page)).status_code == 302
+    assert Order.objects.get().total == 1024
+
+
+@pytest.mark.parametrize("shown", [{}, {"charge": ""}, {"charge": "free"}, {"charge": "-1"}, {"charge": "9" * 30}])
+def test_nothing_is_placed_by_a_form_that_showed_no_total(client, menu, shown):
+    add(client, "fries")
+    form = {"key": form_of(client)["key"], "name": "Ada"} | shown
+    assert "The total is €3.80. Look at it" in client.post(reverse("ordering:checkout"), form).content.decode()
+    assert Order.objects.count() == 0
+
+
+def test_a_form_of_a_release_that_showed_the_goods_alone_still_orders(client, menu):
+    add(client, "fries")
+    form = form_of(client)
+    old = {"key": form["key"], "total": form["total"], "name": "Ada"}
+    assert client.post(reverse("ordering:checkout"), old).status_code == 302
+
+
+def test_another_tab_may_not_change_what_this_one_orders(client, menu):
+    """Not even to something that costs the same."""
+    MenuItem.objects.filter(slug__in=["black-bean", "halloumi-garden"]).update(price=900)
+    add(client, "black-bean")
+    form = form_of(client) | {"name": "Ada"}
+    client.post(reverse("ordering:change-cart"), {"set": "black-bean:0"})
+    add(client, "halloumi-garden")
+    response = client.post(reverse("ordering:checkout"), form)
+    assert response.status_code == 422
+    assert "This cart has changed since" in response.content.decode()
+    assert Order.objects.count() == 0
+
+
+def test_a_key_of_somebody_else_leads_nowhere(client, menu):
+    """A key that is easily guessed, as programs choose them, is no way to the order that was placed with it."""
+    order, _ = orders.place(key="order-0001", wish=Wish(plain_lines({"fries": 1}), name="Grace"))
+    add(client, "fries")
+    for form in ({"key": "order-0001", "name": "Ada"}, form_of(client) | {"key": "order-0001", "name": "Grace"}):
+        response = client.post(reverse("ordering:checkout"), form)
+        assert response.status_code == 422
+        assert order.token not in response.content.decode()
+    assert "order-0001" not in client.get(reverse("ordering:checkout")).content.decode()
+    assert Order.objects.count() == 1
+
+
+def test_a_double_click_on_a_card_that_is_declined_keeps_the_cart(client, menu, settings):
+    settings.SHOP_PAYMENT_PROVIDER = "sandbox"
+    add(client, "fries")
+    form = form_of(client) | {"name": "Ada", "pay": "online:decline"}
+    before = client.cookies[conf.cart_cookie()].value
+    for _click in range(2):
+        # Both were sent before the first was answered.
+        client.cookies[conf.cart_cookie()] = before
+        response = client.post(reverse("ordering:checkout"), form)
+        assert response.status_code == 422
+        assert "The card was declined. Nothing was charged." in response.content.decode()
+    assert check_out(client, pay="online:approve").status_code == 302
+    assert sorted(Order.objects.values_list("status", flat=True)) == ["canceled", "received"]
+
+
+def test_an_order_that_came_to_nothing_leaves_its_cart(client, menu):
+    """Placed, but the answer was lost; then the kitchen canceled it."""
+    add(client, "fries")
+    form = form_of(client) | {"name": "Ada"}
+    before = client.cookies[conf.cart_cookie()].value
+    client.post(reverse("ordering:checkout"), form)
+    order = Order.objects.get()
+    orders.cancel(order=order, expect="received", actor="chef", reason="The grill is cold.")
+    client.cookies[conf.cart_cookie()] = before
+    assert client.post(reverse("ordering:checkout"), form)["Location"] == order.get_absolute_url()
+    assert "Fries" in client.get(reverse("ordering:cart")).content.decode()
+    assert check_out(client)["Location"] != order.get_absolute_url()
 
 
 @pytest.mark.parametrize("key", ["", "x", "11111111-1111-1111-1111-111111111111", "k" * 500, "\x00" * 20])

@@ -5,17 +5,25 @@
   const bill = document.getElementById("bill");
   if (!form || !bill) return;
   const total = form.querySelector("[data-total]");
+  const place = form.querySelector("button.primary");
   let asked = 0;
 
   const follow = async () => {
     const mine = (asked += 1);
     const body = new URLSearchParams(new FormData(form));
     body.set("preview", "yes");
-    const response = await fetch(form.action, { method: "POST", body, headers: { "X-Fragment": "bill" } });
-    // An answer to an older question than the last is thrown away.
-    if (!response.ok || mine !== asked) return;
-    bill.innerHTML = await response.text();
-    total.textContent = bill.querySelector(".sum .price").textContent;
+    // Nobody places an order whose new sum is still on its way.
+    place.disabled = true;
+    try {
+      const response = await fetch(form.action, { method: "POST", body, headers: { "X-Fragment": "bill" } });
+      const text = await response.text();
+      // An answer to an older question than the last is thrown away.
+      if (!response.ok || mine !== asked) return;
+      bill.innerHTML = text;
+      total.textContent = bill.querySelector(".sum .price").textContent;
+    } finally {
+      if (mine === asked) place.disabled = false;
+    }
   };
 
   // The enter key presses a form's first button, which only shows what a code takes off.
@@ -23,7 +31,7 @@
     if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
     event.preventDefault();
     if (event.target.name === "promo") follow().catch(() => {});
-    else form.requestSubmit(form.querySelector("button.primary"));
+    else if (!place.disabled) form.requestSubmit(place);
   });
 
   form.addEventListener("change", (event) => {
