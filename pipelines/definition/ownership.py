@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 from pipelines.definition.kinds import secrets_of
@@ -17,6 +18,8 @@ from pipelines.definition.model import Definition, EnvironmentDef, Gate, Paramet
 
 OWNERSHIP_STAGE = "ownership-change"  # the stage in which those are asked; no file may name one of its own so
 
+# What decides whether a gate is asked at all, and who is.
+_OF_A_GATE = frozenset({"gate", "kind", "environment", "when", "on_exit", "matrix"})
 _GUARDED = ("owner", "kind", "environment", "gate", "depends", "when", "on_exit")
 
 
@@ -51,14 +54,14 @@ def guarded_changes(
     found: set[GuardedChange] = set()
     for name in before.keys() | after.keys():
         if name not in after:
-            owner = before[name][0].owner
-            found.add(GuardedChange(name, "stage", _summary(before[name]), "", owner))
+            found |= _removed(name, before[name], owners)
         elif name not in before:
             found |= _added(name, after[name], owners, keeper if old else None)
             found |= _borrowed(name, after[name]) if old else set()
         else:
             found |= _changed(name, before[name], after[name], owners, keeper)
     found |= _parameter_changes(old, new, before, owners, keeper)
+    found |= _gates_passed(before, after)
     if old and old.engine != new.engine:
         # It decides where the stages of all of them run, and with which rights.
         teams = {stage.owner for stage in old.stages}
@@ -87,6 +90,48 @@ def first_changes(new: Definition, teams: Collection[str]) -> tuple[GuardedChang
     idle = set(teams) - {change.team for change in found}
     names = ", ".join(_by_group(new))
     return tuple(sorted(found | {GuardedChange("pipeline", "stages", "", names, team) for team in idle}))
+
+
+def _removed(name: str, stages: Sequence[StageDef], owners: Mapping[str, str]) -> set[GuardedChange]:
+    """Its owner loses it, the teams of its gate what they decide, the owner of its environment what is done there."""
+    teams = {stages[0].owner} | _gate_teams(stages) | _environment_owners(stages, owners)
+    return {GuardedChange(name, "stage", _summary(stages), "", team) for team in teams}
+
+
+def _gate_teams(stages: Sequence[StageDef]) -> set[str]:
+    return {team.team for stage in stages if stage.gate for team in stage.gate.teams}
+
+
+def _gates_passed(
+    before: Mapping[str, Sequence[StageDef]], after: Mapping[str, Sequence[StageDef]]
+) -> set[GuardedChange]:
+    """Where a stage comes no longer behind a gate, or may come past it, the gate's teams lose what they decide."""
+    gates = [name for name, stages in before.items() if _gate_teams(stages)]
+    stood, stands = _gates_before(before, gates), _gates_before(after, gates)
+    found = set()
+    for name in before.keys() & after.keys():
+        was, becomes = _field(before[name], "depends"), _field(after[name], "depends")
+        if was == becomes:
+            continue
+        plain = all(stage.depends == " && ".join(stage.needs) for stage in after[name])
+        lost = stood[name] & ~stands[name] if plain else stood[name]
+        teams = {team for bit, gate in enumerate(gates) if lost >> bit & 1 for team in _gate_teams(before[gate])}
+        found |= {GuardedChange(name, "depends", was, becomes, team) for team in teams}
+    return found
+
+
+def _gates_before(groups: Mapping[str, Sequence[StageDef]], gates: Sequence[str]) -> dict[str, int]:
+    """For each stage the gates that it comes behind, directly or through others: a bit for each of `gates`."""
+    bits = {gate: 1 << number for number, gate in enumerate(gates)}
+    needs = {
+        name: {need for stage in stages for need in stage.needs if need in groups} for name, stages in groups.items()
+    }
+    found: dict[str, int] = {}
+    for name in TopologicalSorter(needs).static_order():
+        found[name] = 0
+        for need in needs[name]:
+            found[name] |= found[need] | (bits.get(need, 0) if _gate_teams(groups[need]) else 0)
+    return found
 
 
 def described(stages: Sequence[StageDef]) -> str:
@@ -127,16 +172,13 @@ def _changed(
     old_names, new_names = [stage.name for stage in before], [stage.name for stage in after]
     if set(old_names) != set(new_names):
         found.add(GuardedChange(name, "matrix", ", ".join(old_names), ", ".join(new_names), owner))
-    there = {stage.environment for stage in before}
-    moved_in = _environment_owners([stage for stage in after if stage.environment not in there], owners)
-    environments = _field(before, "environment"), _field(after, "environment")
-    found |= {GuardedChange(name, "environment", *environments, team) for team in moved_in}
     if any(_is_held(stage, keeper) for stage in (*before, *after)):
         found.update(_done_otherwise(name, before, after, owner))
-    # A gate is also its teams' own: nobody takes it from them without their word.
-    asked = {team.team for stage in before if stage.gate for team in stage.gate.teams}
-    if (was := _field(before, "gate")) != (becomes := _field(after, "gate")):
-        found |= {GuardedChange(name, "gate", was, becomes, team) for team in asked}
+    # What is done in an environment is also for its owner to allow, and a gate is its teams' own.
+    places, asked = _environment_owners([*before, *after], owners), _gate_teams(before)
+    for change in list(found):
+        teams = places | (asked if change.field in _OF_A_GATE else set())
+        found |= {replace(change, team=team) for team in teams}
     return found
 
 
@@ -193,10 +235,10 @@ def _parameter_changes(
         place = re.compile(rf"\bparameters\.{re.escape(name)}(?![A-Za-z0-9_-])")
         for stage_name, group in stages.items():
             used = (f"{stage.when} {_agreed(stage, keeper)}" for stage in group)
-            placed = [stage for stage in group if place.search(stage.environment or "")]
-            asked = _environment_owners(placed, owners)
+            placed = any(place.search(stage.environment or "") for stage in group)
+            asked: set[str] = set()
             if placed or any(place.search(text) for text in used):
-                asked.add(group[0].owner)
+                asked = {group[0].owner} | _environment_owners(group, owners) | _gate_teams(group)
             found |= {GuardedChange(stage_name, f"parameter {name}", before, after, team) for team in asked}
     return found
 

@@ -118,6 +118,9 @@ def serving() -> Iterator[None]:
         kept = os.environ.get("KEEP") == "1"
     finally:
         if not kept:
+            # Whoever asks a second time must not leave it half stopped.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             console.print("Stopping all that was started; this takes a few seconds.")
             supervisor.stop()
             process.wait(30)

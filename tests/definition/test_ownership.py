@@ -241,6 +241,48 @@ def test_what_a_stage_does_is_its_owners_unless_the_pipeline_is_too():
     )
 
 
+LENT = """
+name: demo
+environments: {production: {owner: ops}}
+stages:
+  - {name: build, kind: noop, owner: dev}
+  - {name: ask, kind: gate, owner: dev, needs: [build], gate: {teams: [platform, legal]}}
+  - {name: tell, kind: noop, owner: dev, needs: [ask]}
+  - {name: look, kind: verify, owner: dev, needs: [tell], environment: production, with: {soak: 2s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asked"),
+    [
+        # who decides at a gate loses it with the stage, by a condition, or where something comes past it
+        (LENT.splitlines()[5], "", {"dev", "platform", "legal"}),
+        ("kind: gate, owner: dev,", "kind: gate, owner: dev, when: run.tag,", {"dev", "platform", "legal"}),
+        ("needs: [tell], env", "needs: [build], env", {"dev", "ops", "platform", "legal"}),
+        ("needs: [ask]", 'depends: "ask || build"', {"dev", "platform", "legal"}),
+        ("needs: [ask]", 'depends: "ask.Omitted || ask"', {"dev", "platform", "legal"}),
+        # who only waits for more than before comes past nothing
+        ("needs: [ask]", "needs: [ask, build]", {"dev"}),
+        # what another team's stage does in an environment is for the environment's owner too
+        (
+            LENT.splitlines()[7],
+            LENT.splitlines()[7].replace("verify", "promote").partition(", with")[0] + "}",
+            {"dev", "ops"},
+        ),
+        ("soak: 2s", "soak: 1s", {"dev", "ops"}),
+        (", with: {soak: 2s}", ", when: run.tag, with: {soak: 2s}", {"dev", "ops"}),
+        (LENT.splitlines()[7], "", {"dev", "ops"}),
+    ],
+)
+def test_who_lent_an_environment_or_decides_at_a_gate_is_asked_too(before, after, asked):
+    assert LENT.count(before) == 1
+    text = LENT.replace(before, after)
+    if "name: ask" not in text:
+        text = text.replace("needs: [ask]", "needs: [build]")
+    found = guarded_changes(definition(LENT), definition(text), keeper="dev")
+    assert {change.team for change in found} == asked
+
+
 def test_nobody_writes_a_stage_in_another_teams_name():
     """On a cluster it would work with that team's account, with or without secrets."""
     new = ("on_exit:", "- {name: new, kind: command, owner: ops, with: {command: [a]}}\non_exit:")

@@ -99,14 +99,15 @@ def test_a_service_gets_another_name_and_no_request_is_lost(place, strategy):
     spec = place.spec(f"renamed-{strategy}", strategy)
     web = spec.with_["services"]["web"]
     services = {"shop": web, "api": {**web, "route": "/api", "replicas": 1}}
-    with Load(place.port) as load:
-        until(lambda: load.total > 50, "traffic")
+    with Load(place.port, clients=2) as load, Load(place.port, clients=2, path="/api/x") as below:
+        until(lambda: load.total > 50 and below.total > 50, "traffic")
         renamed = place.rolled(replace(spec, with_={**spec.with_, "services": services}))
         assert place.get("/api/x")[1]["X-Release"] == renamed
         back = place.rolled(place.spec(f"named-{strategy}", strategy))
         until(lambda: not place.replicas(renamed), "the end of the renamed ones")
-    assert load.failures == []
-    assert set(load.answers) == {before, renamed, back}
+    for one in (load, below):
+        assert one.failures == []
+        assert set(one.answers) == {before, renamed, back}
 
 
 def test_no_request_is_lost_by_an_abort_and_weights_are_kept(place):
@@ -196,6 +197,28 @@ def test_a_customer_stays_with_a_release_and_a_probe_chooses_one(place):
     RolloutExecutor(place.workplace).cancel(spec, "sticky")
     assert place.status()["weights"] == {before: 100}
     assert RolloutExecutor(place.workplace).probe(spec, "sticky").state == "done"
+
+
+def test_a_customers_page_and_what_it_asks_for_are_of_one_release(place):
+    """Each route has a balancer of its own; what one of them gave counts at all of them, whichever came first."""
+    spec = place.spec("of one", FOR_EVER)
+    web = spec.with_["services"]["web"]
+    services = {"web": web, "api": {**web, "route": "/api", "replicas": 1}}
+    spec = replace(spec, with_={**spec.with_, "services": services})
+    before = place.rolled(replace(spec, with_={**spec.with_, "strategy": {"rolling": {}}}, run=spec.run + 1))
+    place.runs += 1
+    spec = replace(place.spec("of another", FOR_EVER), with_=spec.with_)
+    list(start(place, spec, "of one"))
+    seen = set()
+    for first, then in 8 * [("/", "/api/x"), ("/api/x", "/")]:
+        _, headers, _ = place.get(first)
+        cookie = f"a=b; {headers['Set-Cookie'].split(';')[0]}"
+        found = {place.get(path, headers={"Cookie": cookie})[1]["X-Release"] for path in (then, first, then)}
+        assert found == {headers["X-Release"]}
+        seen |= found
+    assert len(seen) == 2
+    assert before in seen
+    RolloutExecutor(place.workplace).cancel(spec, "of one")
 
 
 def test_who_may_come_in_is_decided_by_the_access_file(place):

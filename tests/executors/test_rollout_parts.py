@@ -142,13 +142,13 @@ def routes(weights, ready=READY):
     return routing, json.loads(routing.text)["http"]
 
 
-def at_root(http) -> dict:
-    (found,) = (one["service"] for one in http["routers"].values() if one["rule"] == "PathPrefix(`/`)")
+def at_route(http, prefix: str = "/") -> dict:
+    (found,) = (one["service"] for one in http["routers"].values() if one["rule"] == f"PathPrefix(`{prefix}`)")
     return http["services"][found]
 
 
-def children(http) -> dict[str, int]:
-    weighted = at_root(http)["weighted"]
+def children(http, prefix: str = "/") -> dict[str, int]:
+    weighted = at_route(http, prefix)["weighted"]
     return {child["name"]: child["weight"] for child in weighted["services"]}
 
 
@@ -156,7 +156,7 @@ def test_traffic_is_shared_by_weight_and_every_release_keeps_its_assets():
     routing, http = routes({"old": 80, "new": 20})
     assert children(http) == {"staging-web-old": 80, "staging-web-new": 20}
     assert routing.weights == {"old": 80, "new": 20}
-    assert at_root(http)["weighted"]["sticky"]["cookie"]["httpOnly"] is True
+    assert at_route(http)["weighted"]["sticky"]["cookie"]["httpOnly"] is True
     rules = {router["rule"]: router for router in http["routers"].values()}
     for short, port in (("ab" * 6, 1004), ("cd" * 6, 1005)):
         one = rules[f"PathPrefix(`/assets/{short}/`)"]
@@ -175,7 +175,8 @@ def test_what_is_not_ready_gets_nothing_and_that_is_reported():
 
 
 def test_a_release_may_call_what_serves_a_route_otherwise():
-    """Traffic is shared over what has the route, whatever its name; a route of one release alone is that one's."""
+    """Traffic is shared over what answers there, whatever its name: below a route that one release alone has, the other
+    answers by what it has above it."""
     shop = Service("shop", OTHER, ("python",), route="/")
     api = Service("api", OTHER, ("python",), route="/api")
     releases = {"old": release("old"), "new": Release("new", {"shop": shop, "api": api})}
@@ -186,6 +187,8 @@ def test_a_release_may_call_what_serves_a_route_otherwise():
         http = json.loads(routing.text)["http"]
         names = {"old": "staging-web-old", "new": "staging-shop-new"}
         assert children(http) == {names[one]: weight for one, weight in weights.items()}
+        names["new"] = "staging-api-new"
+        assert children(http, "/api") == {names[one]: weight for one, weight in weights.items()}
         assert routing.weights == weights
         assert set(children(http)) <= set(http["services"])
 

@@ -76,6 +76,7 @@ class _Build:
             self._send_away(*away)
         for prefix in self._prefixes():
             self._weighted(prefix)
+        self._loyal()
         for release, definition in self.state.releases.items():
             for service, one in definition.services.items():
                 if one.route == ASSETS and self.ready.get((release, service)):
@@ -83,8 +84,8 @@ class _Build:
         return {"routers": self.routers, "services": self.services, "middlewares": self.middlewares}
 
     def weights(self) -> dict[str, int]:
-        """What is in force; a route whose shares are not the wanted ones stands for all. One that a release does not
-        have is shared by the others."""
+        """What is in force; a route whose shares are not the wanted ones stands for all. One at which a release answers
+        nothing is shared by the others."""
         wanted = {r: w for r, w in (self.state.weights or {}).items() if w}
         found = {prefix: self._shares(prefix) for prefix in self._prefixes()}
         if not found:
@@ -103,9 +104,11 @@ class _Build:
         return sorted({s.route for release in releases for s in release.services.values() if s.route[:1] == "/"})
 
     def _service(self, prefix: str, release: str) -> str:
-        """The service that has a route in a release, "" where none has. Releases may call it by different names."""
+        """The service that answers below a route in a release, "" where none does: the one whose own route is the
+        longest that it begins with. Releases may have it by different names, and with fewer routes."""
         known = self.state.releases.get(release)
-        return next((name for name, s in known.services.items() if s.route == prefix), "") if known else ""
+        found = [(s.route, name) for name, s in known.services.items() if s.route[:1] == "/"] if known else []
+        return max((one for one in found if prefix.startswith(one[0])), default=("", ""))[1]
 
     def _members(self, prefix: str) -> dict[str, int]:
         """The number of ready replicas by release."""
@@ -135,9 +138,27 @@ class _Build:
             # Nothing is ready: say so with a 503, not with a 404.
             self.services[f"{whole}-none"] = {"loadBalancer": {"servers": []}}
             children = [{"name": f"{whole}-none", "weight": 1}]
-        cookie = {"name": f"burger_release_{whole}", "httpOnly": True, "sameSite": "lax", "path": "/"}
+        cookie = {"name": self._cookie, "httpOnly": True, "sameSite": "lax", "path": "/"}
         self.services[whole] = {"weighted": {"services": children, "sticky": {"cookie": cookie}}}
         self._router(whole, f"PathPrefix(`{prefix}`)", whole, 10 + len(prefix))
+
+    @property
+    def _cookie(self) -> str:
+        return f"burger_release_{self.name}"
+
+    def _loyal(self) -> None:
+        """Who was given a release at one route keeps it at the others: a page and what it asks for are of one."""
+        prefixes = self._prefixes()
+        if len(prefixes) < 2:
+            return
+        for release in sorted(set.intersection(*(set(self._shares(prefix)) for prefix in prefixes))):
+            targets = {prefix: f"{self.name}-{self._service(prefix, release)}-{release}" for prefix in prefixes}
+            # What the router writes into the cookie: a hash of the name of what it chose.
+            values = sorted({hashlib.sha256(name.encode()).hexdigest()[:16] for name in targets.values()})
+            given = f"HeaderRegexp(`Cookie`, `(^|; ){self._cookie}=({'|'.join(values)})(;|$)`)"
+            for prefix, target in targets.items():
+                key = f"{target}-kept-{hashlib.sha256(prefix.encode()).hexdigest()[:6]}"
+                self._router(key, f"PathPrefix(`{prefix}`) && {given}", target, 500 + len(prefix))
 
     def _balancer(self, service: str, release: str) -> None:
         header = f"{self.name}-is-{release}"
