@@ -37,11 +37,10 @@ class Forwarder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for found in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                found.shutdown(socket.SHUT_RDWR)
-            found.close()
-        self._accepting.join(10)
+        _cut(self._listener)
+        self._accepting.join(10)  # what it has just accepted is cut as well
+        for found in self._open:
+            _cut(found)
         self._open.clear()
 
     def _accept(self) -> None:
@@ -52,6 +51,12 @@ class Forwarder:
                 self._open += [near, far]
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+
+
+def _cut(found: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        found.shutdown(socket.SHUT_RDWR)
+    found.close()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
