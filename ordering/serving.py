@@ -7,6 +7,7 @@ import argparse
 import ctypes
 import logging
 import os
+import select
 import signal
 import socket
 import struct
@@ -35,8 +36,13 @@ _DROP_SYN = (
     (0x06, 0, 0, 0xFFFFFFFF),  # else take it whole
 )
 _SO_ATTACH_FILTER = 26
-# How long connections that are open when no new one is taken any more may stay without asking for anything (seconds).
+# How long connections may stay without asking for anything once no new one is taken any more (seconds).
 _SETTLE = 1.0
+# Looks in a row at which nothing waits to be accepted: what was accepted at one is known as a connection two later,
+# even where the machine is so busy that each turn of the loop brings a look.
+_QUIET = 3
+# Where the kernel does not hold new connections back, some may come all the time (seconds).
+_LONGEST = 10.0
 
 
 class DrainingServer(uvicorn.Server):
@@ -52,6 +58,8 @@ class DrainingServer(uvicorn.Server):
         self.drain = drain
         self.close_at: float | None = None
         self.closed_at: float | None = None
+        self._quiet = 0
+        self._known: set[Any] = set()
 
     @property
     def draining(self) -> bool:
@@ -70,11 +78,22 @@ class DrainingServer(uvicorn.Server):
         if self.close_at is None or now < self.close_at:
             return False
         if self.closed_at is None:
-            # What was accepted meanwhile is seen at the next tick.
             self.closed_at = now
             self._refuse_new_connections()
             return False
-        return not self.server_state.connections or now >= self.closed_at + _SETTLE
+        if self.server_state.connections - self._known:
+            self._known = set(self.server_state.connections)
+            self.closed_at = now  # who has just come has not asked yet
+        self._quiet = 0 if self._anybody_waits() else self._quiet + 1
+        settled = not self.server_state.connections or now >= self.closed_at + _SETTLE
+        return (settled and self._quiet >= _QUIET) or now >= self.close_at + _LONGEST
+
+    def _listeners(self) -> list[Any]:
+        return [listener for server in self.servers for listener in server.sockets]
+
+    def _anybody_waits(self) -> bool:
+        """Whether a connection that the kernel has taken is still to be accepted."""
+        return bool(select.select(self._listeners(), [], [], 0)[0])
 
     def _refuse_new_connections(self) -> None:
         """Let the kernel drop each new SYN, which the client then sends again, to a closed port or to a successor."""
@@ -83,7 +102,7 @@ class DrainingServer(uvicorn.Server):
         program = b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN)
         steps = ctypes.create_string_buffer(program, len(program))
         option = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(steps))
-        for listener in (sock for server in self.servers for sock in server.sockets):
+        for listener in self._listeners():
             with socket.socket(fileno=os.dup(listener.fileno())) as same:
                 try:
                     same.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
