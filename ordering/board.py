@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.db.models import Exists, OuterRef, Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from ordering import language, pickup, selectors
-from ordering.models import Order, OrderLine, ShopState, Station, Status
+from ordering.models import Order, OrderEvent, OrderLine, ShopState, Station, Status
 from ordering.orders import stations_of
 from ordering.pricing import Dish
 
@@ -112,10 +112,14 @@ def board(station: str = "", *, now: dt.datetime | None = None) -> Board:
 
 
 def recently_done(*, now: dt.datetime | None = None) -> list[Order]:
-    """What was collected or canceled in the last minutes, newest first: it can still be undone."""
+    """What was collected or canceled in the last minutes, newest first: it can still be undone. What was never paid the
+    kitchen never saw, and nobody can take it up again."""
     since = (now or timezone.now()) - DONE_FOR
     done = Order.objects.filter(status__in=[Status.COLLECTED, Status.CANCELED], status_since__gte=since)
-    return list(done.order_by("-status_since")[:MAX_DONE])
+    never_paid = OrderEvent.objects.filter(
+        order=OuterRef("pk"), kind=OrderEvent.Kind.CANCELED, from_status=Status.UNPAID
+    )
+    return list(done.filter(~Exists(never_paid)).order_by("-status_since")[:MAX_DONE])
 
 
 def dishes_of(lines: Iterable[OrderLine]) -> Mapping[str, Dish]:

@@ -1,4 +1,5 @@
-"""Wrong passwords: after a few from one address for one name, no more are tried for a minute.
+"""Wrong guesses, of passwords and of promo codes: after a few from one address for one name, no more are tried for a
+minute.
 
 Counted in this process, which is enough to make guessing slow; each replica counts its own.
 """

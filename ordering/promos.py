@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from ordering import bill, conf, money
@@ -62,7 +62,7 @@ def problem_of(promo: PromoCode | None, *, code: str, goods: int, now: dt.dateti
     if not user.known:
         message = _("The code “%(code)s” needs your e-mail address, because everybody can use it only so often.")
         return Problem("promo_email", message % {"code": code})
-    if _uses_by(promo, user) >= promo.max_per_customer:
+    if _used_by(promo, user).count() >= promo.max_per_customer:
         return _used(code)
     return None
 
@@ -81,10 +81,9 @@ def take(promo: PromoCode, user: User) -> Problem | None:
     Counting it up locks its row: orders that come with the same code wait here, and the customer's own uses are only
     counted then.
     """
-    free = Q(max_uses=None) | Q(uses__lt=F("max_uses"))
-    if not PromoCode.objects.filter(free, pk=promo.pk).update(uses=F("uses") + 1):
+    if not _counted_up(promo.pk):
         return used_up(promo.code)
-    if promo.max_per_customer is not None and _uses_by(promo, user) >= promo.max_per_customer:
+    if promo.max_per_customer is not None and _used_by(promo, user).count() >= promo.max_per_customer:
         return _used(promo.code)
     return None
 
@@ -96,17 +95,28 @@ def give_back(order: Order) -> None:
 
 
 def take_again(order: Order) -> bool:
-    """A cancellation is undone: whether the code that the order was placed with could be used once more."""
+    """A cancellation is undone: whether the code that the order was placed with could be used once more, by this
+    customer too. In the caller's transaction, which has taken the order up again."""
     if not order.promo_id:
         return True
+    if not _counted_up(order.promo_id):
+        return False
+    promo = PromoCode.objects.get(pk=order.promo_id)
+    others = _used_by(promo, User(order.customer_id, order.email)).exclude(pk=order.pk)
+    return promo.max_per_customer is None or others.count() < promo.max_per_customer
+
+
+def _counted_up(promo: int) -> bool:
+    """Use a code once, where it is not used up; locks its row."""
     free = Q(max_uses=None) | Q(uses__lt=F("max_uses"))
-    return bool(PromoCode.objects.filter(free, pk=order.promo_id).update(uses=F("uses") + 1))
+    return bool(PromoCode.objects.filter(free, pk=promo).update(uses=F("uses") + 1))
 
 
-def _uses_by(promo: PromoCode, user: User) -> int:
+def _used_by(promo: PromoCode, user: User) -> QuerySet[Order]:
+    """The orders of this customer that count as uses."""
     same = Q(pk__in=[])
     if user.customer_id:
         same |= Q(customer=user.customer_id)
     if user.email:
         same |= Q(email__iexact=user.email)
-    return Order.objects.filter(same, promo=promo).exclude(status=Status.CANCELED).count()
+    return Order.objects.filter(same, promo=promo).exclude(status=Status.CANCELED)

@@ -24,6 +24,7 @@ from ordering import conf, estimate, food, orders, payments, pickup, pricing, pr
 from ordering.models import MenuItem, Order, Status
 from ordering.pricing import Dish, Group, Line
 from ordering.terms import MAX_EMAIL, Terms, moment_of
+from ordering.views import codes
 from ordering.wishes import MAX_CHOICES, MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
 
 MAX_BODY = 16 * 1024
@@ -98,12 +99,15 @@ def place(request: HttpRequest) -> JsonResponse:
     try:
         key = _key(request)
         body = _body(request)
-        order, created = orders.place(key=key, wish=_wish(body), terms=_terms(body), actor="api")
+        wish, terms = _wish(body), _terms(body)
+        codes.ask(request, terms.promo)
+        order, created = orders.place(key=key, wish=wish, terms=terms, actor="api")
     except BadRequestError as error:
         return _error(error.status, error.code, str(error))
     except orders.KeyReusedError as error:
         return _error(409, "key_reused", str(error))
     except orders.CannotPlaceError as error:
+        codes.tried(request, error.problems)
         return JsonResponse({"problems": [problem.as_dict() for problem in error.problems]}, status=422)
     except orders.NotPaidError as error:
         return _error(402, "not_paid", str(error))

@@ -18,10 +18,11 @@ from ordering import cart as carts
 from ordering import conf, estimate, money, orders, payments, pickup, promos
 from ordering.access import customer_of
 from ordering.cart import Cart
-from ordering.models import Order, PaymentMethod, Status
+from ordering.models import Order, PaymentMethod, PromoCode, Status
 from ordering.orders.placing import amounts
 from ordering.render import render_shop
 from ordering.terms import MAX_EMAIL, MAX_TIP, UNSEEN, Terms, bill_of, moment_of
+from ordering.views import codes
 from ordering.views.shown import cart_context
 from ordering.wishes import MAX_NAME, MAX_NOTE, Problem, Wish, clean_text, is_key
 
@@ -51,6 +52,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     if key != cart.key or request.POST.get("lines", cart.contents) != cart.contents:
         problem = Problem("cart_changed", _("This cart has changed since. Check it and place the order again."))
         return _form(request, cart, wish, terms, [problem])
+    if untried := codes.held(request, terms.promo):
+        return _form(request, cart, wish, terms, [untried])
     try:
         order, _created = orders.place(key=key, wish=wish, terms=_charged(terms, wish, cart, request))
     except orders.CannotPlaceError as error:
@@ -162,11 +165,21 @@ def _bill(
     """What the cart costs on these terms, and why the code does not count, where it does not."""
     goods, promo, problem = context["cart_total"], None, None
     if terms.promo:
-        promo = promos.find(terms.promo)
-        problem = promos.problem_of(promo, code=terms.promo, goods=goods, now=shop.now, user=terms.user)
+        promo, problem = _promo(request, terms, goods, shop)
     tip = min(max(0, _tip(request.POST, goods)), MAX_TIP)
     lines = [amounts(shown.line, shown.dish) for shown in context["cart_lines"]]
     return bill_of(lines, None if problem else promo, tip), problem
+
+
+def _promo(
+    request: HttpRequest, terms: Terms, goods: int, shop: pickup.Hours
+) -> tuple[PromoCode | None, Problem | None]:
+    if untried := codes.held(request, terms.promo):
+        return None, untried
+    promo = promos.find(terms.promo)
+    problem = promos.problem_of(promo, code=terms.promo, goods=goods, now=shop.now, user=terms.user)
+    codes.tried(request, [problem] if problem else [])
+    return promo, problem
 
 
 def _choices(request: HttpRequest, terms: Terms, shop: pickup.Hours, goods: int) -> dict[str, Any]:

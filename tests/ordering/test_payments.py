@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from ordering import orders, outbox, upkeep
+from ordering import board, orders, outbox, upkeep
 from ordering.models import MenuItem, Order, OutboxMail, Payment, SandboxEntry
 from ordering.payments import ProviderTimeoutError, provider_named, sandbox, settling
 from ordering.terms import Terms
@@ -72,6 +72,15 @@ def test_no_kitchen_sees_what_is_not_paid(client, menu, kitchen):
     assert order.status == "unpaid"
     assert "Ada" not in client.get(reverse("ordering:kitchen-board")).content.decode()
     assert "your payment is being confirmed" in client.get(order.get_absolute_url()).content.decode()
+
+
+def test_what_was_never_paid_takes_no_place_among_what_the_kitchen_can_undo(menu):
+    paid, _ = buy("approve")
+    orders.cancel(order=paid, expect="received", actor="chef", reason="No buns.")
+    for _ in range(board.MAX_DONE):
+        with pytest.raises(orders.NotPaidError):
+            buy("decline")
+    assert board.recently_done() == [paid]
 
 
 def test_done_but_timed_out_is_found_out_and_not_charged_again(menu):

@@ -1,13 +1,15 @@
 """Promo codes: what they take off, and who may use them how often."""
 
 import datetime as dt
+import re
 import uuid
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.urls import reverse
 from django.utils import timezone
 
-from ordering import orders, promos
+from ordering import guessing, orders, promos
 from ordering.models import PromoCode
 from ordering.terms import Terms
 from ordering.wishes import Wish, plain_lines
@@ -84,6 +86,66 @@ def test_so_often_for_one_customer_by_mail_or_account(menu, django_user_model):
     assert refused(email="Ada@Example.com") == ["promo_used"]
     buy(email="bob@example.com", customer_id=ada.pk)
     assert refused(customer_id=ada.pk) == ["promo_used"]
+
+
+def test_an_order_is_not_taken_up_again_with_a_code_that_its_customer_has_used_since(menu, django_user_model):
+    promo = code(max_per_customer=1)
+    grace = django_user_model.objects.create(username="grace")
+    for who, same in (({"email": "ada@example.com"}, {"email": "Ada@example.com"}), ({"customer_id": grace.pk},) * 2):
+        first = buy(**who)
+        orders.cancel(order=first, expect="received", actor="chef", reason="No buns.")
+        second = buy(**same)
+        with pytest.raises(orders.NotPossibleError, match="code has been used"):
+            orders.undo(order=first, expect="canceled", actor="chef")
+        orders.cancel(order=second, expect="received", actor="chef", reason="No buns either.")
+        assert orders.undo(order=first, expect="canceled", actor="chef").status == "received"
+    promo.refresh_from_db()
+    assert promo.uses == 2
+
+
+@pytest.fixture
+def _tries():
+    guessing.forget()
+    yield
+    guessing.forget()
+
+
+@pytest.mark.usefixtures("_tries")
+def test_codes_are_not_tried_by_the_dozen(client, menu):
+    code("REAL")
+    client.post(reverse("ordering:change-cart"), {"add": "classic-smash"})
+
+    def preview(promo):
+        form = {"preview": "yes", "name": "Ada", "promo": promo}
+        return client.post(reverse("ordering:checkout"), form).content.decode()
+
+    for number in range(guessing.ALLOWED):
+        assert "does not exist" in preview(f"GUESS-{number}")
+    assert "Too many codes were tried" in preview("REAL")
+    assert "€8.01" not in preview("REAL")
+    body = {"name": "Ada", "lines": [{"item": "fries"}], "promo": "REAL"}
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    answer = client.post(reverse("ordering:api-orders"), body, content_type="application/json", headers=headers)
+    assert [problem["code"] for problem in answer.json()["problems"]] == ["promo_tries"]
+    key = re.search(r'name="key" value="([^"]*)"', preview(""))[1]
+    form = {"key": key, "charge": "890", "name": "Ada"}
+    assert client.post(reverse("ordering:checkout"), form | {"promo": "REAL"}).status_code == 422
+    assert client.post(reverse("ordering:checkout"), form).status_code == 302, "without a code everybody is served"
+
+
+@pytest.mark.usefixtures("_tries")
+def test_a_program_tries_no_more_codes_than_a_form(client, menu):
+    code("REAL")
+    body = {"name": "Ada", "lines": [{"item": "fries"}]}
+
+    def post(promo):
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        sent = body | {"promo": promo}
+        return client.post(reverse("ordering:api-orders"), sent, content_type="application/json", headers=headers)
+
+    for number in range(guessing.ALLOWED):
+        assert [problem["code"] for problem in post(f"GUESS-{number}").json()["problems"]] == ["promo_unknown"]
+    assert [problem["code"] for problem in post("REAL").json()["problems"]] == ["promo_tries"]
 
 
 def test_codes_that_cannot_be_are_refused_by_the_form():
