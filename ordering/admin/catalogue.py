@@ -1,60 +1,41 @@
 """The menu in the admin: categories, items, options, combos, prices, stock and what is sold today.
 
-Orders count stock down while a form is open. So only what was changed in a form is written: a count that nobody touched
-never overwrites what was sold meanwhile.
+What nobody touched in a form is not written by it (`changed`): neither a count that orders went on with, nor a price
+that somebody else has set since.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from ordering.admin.forms import MinorUnitsField, TranslatedForm, allergens_field, diets_field, translated_form
+from ordering.admin.changed import OnlyChanged, changed_columns
+from ordering.admin.forms import MinorUnitsField, allergens_field, diets_field, translated_form
 from ordering.models import Category, ComboChoice, ComboPart, MenuItem, Option, OptionGroup
 
 
 def _formfield(db_field: models.Field, made: Any, options: dict[str, Any]) -> Any:
     """The form's field for a column of the catalogue; `made` makes Django's own."""
     if db_field.name == "price":
-        return MinorUnitsField(label=_("price"), required=True)
+        return MinorUnitsField(label=_("price"), required=True, show_hidden_initial=True)
     if db_field.name == "allergens":
         return allergens_field()
     if db_field.name == "diets":
         return diets_field()
-    if db_field.name == "stock":
-        # Compared with what stood in the form, not with what the orders have left of it since.
-        options = {**options, "show_hidden_initial": True}
-    return made(**options)
+    return made(**{**options, "show_hidden_initial": True})
 
 
-def _changed(form: forms.ModelForm) -> list[str]:
-    """The columns that this form changed."""
-    columns = {field.name for field in form.instance._meta.concrete_fields}
-    changed = {name for name in form.changed_data if name in columns}
-    if isinstance(form, TranslatedForm):
-        texts = {f"{field}_{code}" for code, field in form.translated()}
-        changed |= {"translations"} if texts & set(form.changed_data) else set()
-    return sorted(changed)
-
-
-class CatalogueAdmin(admin.ModelAdmin):
+class CatalogueAdmin(OnlyChanged):
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         return _formfield(
-            db_field, lambda **options: super(CatalogueAdmin, self).formfield_for_dbfield(db_field, request, **options),
+            db_field, lambda **options: super(OnlyChanged, self).formfield_for_dbfield(db_field, request, **options),
             kwargs,
         )  # fmt: skip
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if not change:
-            super().save_model(request, obj, form, change)
-        elif changed := _changed(form):
-            obj.save(update_fields=changed)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.save(commit=False)
@@ -62,7 +43,7 @@ class CatalogueAdmin(admin.ModelAdmin):
             gone.delete()
         by_row = {row.instance.pk: row for row in formset.initial_forms}
         for row, _names in formset.changed_objects:
-            if changed := _changed(by_row[row.pk]):
+            if changed := changed_columns(by_row[row.pk]):
                 row.save(update_fields=changed)
         for row in formset.new_objects:
             row.save()

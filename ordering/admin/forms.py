@@ -69,7 +69,8 @@ class TranslatedForm(forms.ModelForm):
     def _post_clean(self) -> None:
         texts = {code: dict(fields) for code, fields in self.instance.translations.items()}
         for code, field in self.translated():
-            if (name := f"{field}_{code}") in self.cleaned_data:
+            # What was not touched stays as it is by now, whatever the form still says.
+            if (name := f"{field}_{code}") in self.cleaned_data and name in self.changed_data:
                 texts.setdefault(code, {})[field] = self.cleaned_data[name]
         self.instance.translations = {
             code: {field: text for field, text in fields.items() if text} for code, fields in texts.items()
@@ -90,14 +91,17 @@ def translated_form(model: type[models.Model], *texts: str) -> type[TranslatedFo
                 language=LANG_INFO[code]["name_local"],
             )
             members[f"{field}_{code}"] = forms.CharField(
-                label=label, required=False, max_length=getattr(column, "max_length", None)
+                label=label,
+                required=False,
+                max_length=getattr(column, "max_length", None),
+                show_hidden_initial=True,
             )
     return type(f"{model.__name__}Form", (TranslatedForm,), members)
 
 
 def allergens_field() -> CodesField:
-    return CodesField(food.ALLERGENS, label=_("allergens"))
+    return CodesField(food.ALLERGENS, label=_("allergens"), show_hidden_initial=True)
 
 
 def diets_field() -> CodesField:
-    return CodesField(food.DIETS, label=_("diets"))
+    return CodesField(food.DIETS, label=_("diets"), show_hidden_initial=True)

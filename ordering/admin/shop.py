@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from ordering import money, orders
 from ordering.access import actor_of
+from ordering.admin.changed import OnlyChanged
 from ordering.admin.forms import MinorUnitsField
 from ordering.models import (
     OpeningHours,
@@ -53,20 +54,20 @@ def _cash(column: str, label: Any) -> Any:
 
 
 @admin.register(OpeningHours)
-class OpeningHoursAdmin(admin.ModelAdmin):
+class OpeningHoursAdmin(OnlyChanged):
     list_display = ["weekday", "opens", "closes"]
     list_display_links = ["weekday"]
     list_editable = ["opens", "closes"]
 
 
 @admin.register(SpecialDay)
-class SpecialDayAdmin(admin.ModelAdmin):
+class SpecialDayAdmin(OnlyChanged):
     list_display = ["date", "opens", "closes", "note"]
     ordering = ["-date"]
 
 
 @admin.register(PickupSlot)
-class PickupSlotAdmin(admin.ModelAdmin):
+class PickupSlotAdmin(OnlyChanged):
     list_display = ["starts_at", "taken", "capacity"]
     list_editable = ["capacity"]
     readonly_fields = ["taken"]
@@ -78,7 +79,7 @@ class PickupSlotAdmin(admin.ModelAdmin):
 
 
 @admin.register(ShopState)
-class ShopStateAdmin(admin.ModelAdmin):
+class ShopStateAdmin(OnlyChanged):
     list_display = ["__str__", "paused_until", "slot_minutes", "slot_capacity", "base_minutes", "minutes_per_order"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -93,7 +94,7 @@ class ShopStateAdmin(admin.ModelAdmin):
 
 
 @admin.register(PromoCode)
-class PromoCodeAdmin(admin.ModelAdmin):
+class PromoCodeAdmin(OnlyChanged):
     list_display = ["code", "kind", "value", "active", "starts_at", "ends_at", "uses", "max_uses"]
     list_editable = ["active"]
     list_filter = ["active", "kind"]
@@ -102,15 +103,9 @@ class PromoCodeAdmin(admin.ModelAdmin):
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name == "minimum":
-            return MinorUnitsField(label=gettext_lazy("minimum order"), required=True, initial=0)
+            label = gettext_lazy("minimum order")
+            return MinorUnitsField(label=label, required=True, initial=0, show_hidden_initial=True)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Only what was changed is written: orders count `uses` up while the form is open."""
-        if not change:
-            obj.save()
-        elif columns := [name for name in form.changed_data if name != "uses"]:
-            obj.save(update_fields=columns)
 
 
 class LineInline(LookedAt, admin.TabularInline):

@@ -108,6 +108,63 @@ def test_a_count_in_the_list_is_staffs_when_they_touch_it(staff, menu, place):
     assert MenuItem.objects.get(slug="brownie").stock == 12
 
 
+def row_of(form, item):
+    """What the names of an item's fields in the list begin with."""
+    return next(n for n, v in form.items() if n.endswith("-id") and v == [str(item.pk)]).removesuffix("-id")
+
+
+def test_two_people_in_the_list_do_not_undo_each_other(staff, menu):
+    """Who saves one row of an older list leaves the others as they are by now."""
+    form = fields(staff.get(address("menuitem_changelist")))
+    MenuItem.objects.filter(slug="lemonade").update(price=999, available=False)
+    slaw = row_of(form, menu["coleslaw"])
+    changed = form | {f"{slaw}-price": ["2.50"], "_save": ["Save"]}
+    assert staff.post(address("menuitem_changelist"), changed).status_code == 302
+    MenuItem.objects.filter(slug="coleslaw").update(stock=4)
+    del changed[f"{slaw}-available"]
+    assert staff.post(address("menuitem_changelist"), changed).status_code == 302
+    prices = dict(MenuItem.objects.values_list("slug", "price"))
+    assert (prices["lemonade"], prices["coleslaw"], prices["cola"]) == (999, 250, 310)
+    assert not MenuItem.objects.get(slug="lemonade").available
+    assert list(MenuItem.objects.filter(slug="coleslaw").values_list("available", "stock")) == [(False, 4)]
+
+
+def test_two_people_in_one_form_do_not_undo_each_other(boss, menu):
+    """Of one dish: prices, allergens, texts of each language, and what can be chosen about it."""
+    cola = menu["cola"]
+    ice = OptionGroup.objects.create(slug="ice", name="Ice")
+    form = fields(boss.get(address("menuitem_change", cola.pk)))
+    cola.option_groups.add(ice)
+    german = {"name": "Kola", "description": "Süß."}
+    MenuItem.objects.filter(pk=cola.pk).update(price=999, allergens=["sulphites"], translations={"de": german})
+    changed = form | {"position": ["7"], "description_de": ["Sehr süß."]}
+    assert boss.post(address("menuitem_change", cola.pk), changed).status_code == 302
+    cola.refresh_from_db()
+    assert (cola.price, cola.allergens, cola.position) == (999, ["sulphites"], 7)
+    assert cola.translations["de"] == {"name": "Kola", "description": "Sehr süß."}
+    assert list(cola.option_groups.all()) == [ice]
+    again = fields(boss.get(address("menuitem_change", cola.pk))) | {"option_groups": []}
+    assert boss.post(address("menuitem_change", cola.pk), again).status_code == 302
+    assert not cola.option_groups.exists()
+
+
+def test_an_old_form_of_the_shop_does_not_end_a_pause(boss):
+    from ordering import pickup
+    from ordering.models import PromoCode, ShopState
+
+    ShopState.objects.create(pk=1)
+    promo = PromoCode.objects.create(code="TEN", kind="percent", value=10)
+    form = fields(boss.get(address("shopstate_change", 1)))
+    listed = fields(boss.get(address("promocode_changelist")))
+    pickup.pause(minutes=30)
+    PromoCode.objects.update(active=False)
+    assert boss.post(address("shopstate_change", 1), form | {"slot_capacity": ["3"]}).status_code == 302
+    assert boss.post(address("promocode_changelist"), listed | {"_save": ["Save"]}).status_code == 302
+    state = pickup.state()
+    promo.refresh_from_db()
+    assert (state.slot_capacity, state.paused_until is not None, promo.active) == (3, True, False)
+
+
 def test_items_are_taken_off_for_today(staff, menu):
     chosen = {"action": "take_off", "_selected_action": [menu["cola"].pk]}
     staff.post(address("menuitem_changelist"), chosen)
