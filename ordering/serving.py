@@ -38,6 +38,8 @@ _DROP_SYN = (
 _SO_ATTACH_FILTER = 26
 # How long connections may stay without asking for anything once no new one is taken any more (seconds).
 _SETTLE = 1.0
+# The same for one that has never asked: who opens it is about to, and may be on a machine that is as busy.
+_FIRST = 5.0
 # Looks in a row at which nothing waits to be accepted: what was accepted at one is known as a connection two later,
 # even where the machine is so busy that each turn of the loop brings a look.
 _QUIET = 3
@@ -85,8 +87,13 @@ class DrainingServer(uvicorn.Server):
             self._known = set(self.server_state.connections)
             self.closed_at = now  # who has just come has not asked yet
         self._quiet = 0 if self._anybody_waits() else self._quiet + 1
-        settled = not self.server_state.connections or now >= self.closed_at + _SETTLE
+        settled = now >= self.closed_at + self._patience()
         return (settled and self._quiet >= _QUIET) or now >= self.close_at + _LONGEST
+
+    def _patience(self) -> float:
+        if not self.server_state.connections:
+            return 0.0
+        return _FIRST if any(not getattr(one, "cycle", one) for one in self.server_state.connections) else _SETTLE
 
     def _listeners(self) -> list[Any]:
         return [listener for server in self.servers for listener in server.sockets]
