@@ -15,11 +15,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pipelines import manage, runs, selectors
-from pipelines.definition.ownership import guarded_changes
 from pipelines.definition.parse import Result, digest_of, parse
 from pipelines.definition.report import format_problems
 from pipelines.definition.schema import json_schema
 from pipelines.models import Beat, DefinitionVersion, Delivery, Pipeline
+from pipelines.runs.accept import held_changes
 from pipelines.webhooks.providers import PROVIDERS
 from teams.models import Team
 
@@ -151,7 +151,7 @@ class PipelineLintView(APIView):
         result = _parse(text)
         accepted = parse(row.accepted.text).definition if row.accepted else None
         new = result.definition
-        held = guarded_changes(accepted, new, keeper=row.owner) if accepted and new else ()
+        held = held_changes(row, accepted, new, on_default_branch=True) if new else ()
         answer = _linted(result, text, row.definition_path)
         return Response(answer | {"held": [asdict(change) for change in held]})
 

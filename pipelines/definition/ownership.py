@@ -48,7 +48,7 @@ def guarded_changes(
     them. `keeper` is the team that owns the pipeline: what its own stages do changes without a word, as it is its
     repository, unless they work with secrets or on an environment. None: so it is with every team's.
     """
-    owners = dict(environments or {})
+    owners = {one.name: one.owner for one in _given_environments(old, new, keeper)} | dict(environments or {})
     owners |= {environment.name: environment.owner for environment in (old.environments if old else ())}
     before, after = _by_group(old), _by_group(new)
     found: set[GuardedChange] = set()
@@ -66,7 +66,18 @@ def guarded_changes(
         # It decides where the stages of all of them run, and with which rights.
         teams = {stage.owner for stage in old.stages}
         found |= {GuardedChange("pipeline", "engine", old.engine, new.engine, team) for team in teams}
+    found |= {
+        GuardedChange(f"environment {one.name}", "owner", "", one.owner, one.owner)
+        for one in _given_environments(old, new, keeper)
+        if one.name not in (environments or {})
+    }
     return tuple(sorted(found | _environment_changes(old, new, environments or {})))
+
+
+def _given_environments(old: Definition | None, new: Definition, keeper: str | None) -> list[EnvironmentDef]:
+    """Those that are new and another team's than the pipeline's own: that team agrees to have them."""
+    known = {environment.name for environment in (old.environments if old else ())}
+    return [one for one in new.environments if old and one.name not in known and keeper not in (None, one.owner)]
 
 
 def _by_group(definition: Definition | None) -> dict[str, list[StageDef]]:

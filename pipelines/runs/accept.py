@@ -32,9 +32,12 @@ def held_changes(
     environments that it is given: a stage works with its owner's secrets. From another branch than the default one, the
     owner of the pipeline is asked too.
     """
+    # An environment stays whose it is, with all that runs in it, though no file has it for a while.
+    environments = dict(Environment.objects.filter(pipeline=pipeline).values_list("name", "owner"))
     if accepted is not None:
-        return guarded_changes(accepted, new, keeper=pipeline.owner)
+        return guarded_changes(accepted, new, environments, keeper=pipeline.owner)
     given = {stage.owner for stage in new.stages} | {environment.owner for environment in new.environments}
+    given |= {environments[environment.name] for environment in new.environments if environment.name in environments}
     asked = given - {pipeline.owner, *pipeline.agreed}
     if not on_default_branch:
         asked.add(pipeline.owner)

@@ -74,15 +74,12 @@ def new_run(pipeline: Pipeline, push: Push) -> Run:
 
 
 def _pusher(push: Push) -> User | None:
-    """The person whose push this is: who the provider says it was, else the commit's author. Anybody can write any
-    author into a commit."""
+    """The person whose push this is where the provider did not say: by the address of who pushed, else of the commit's
+    author. Anybody can write any author into a commit, and any name beside an address."""
     _, named, pusher = push.author.partition(PUSHED_BY)
     provided = pusher.split(", ")[0] if named else push.author
     found = re.search(r"<([^>]+)>", provided)
-    address = found.group(1) if found else provided.strip()
-    if not address:
-        return None
-    return User.objects.filter(email__iexact=address).first() or User.objects.filter(username=address).first()
+    return User.objects.filter(email__iexact=found.group(1)).first() if found else None
 
 
 def _refused(run: Run, problem: str) -> Run:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.engines.addresses import RefusedInputError, check_commit, check_ref
 from pipelines.runs.push import PUSHED_BY, Push
+from teams.models import User
 
 NAME_LIMIT = 100
 SUBJECT_LIMIT = 300
@@ -102,7 +103,16 @@ def author_and_pusher(author: str, pusher: str) -> str:
     return both if len(both) <= SUBJECT_LIMIT else pusher
 
 
-def push_of(ref: str, commit: str, *, subject: str = "", author: str = "") -> Push | Nothing:
+def account(name: str, address: str = "") -> User | None:
+    """Whose account at the provider pushed: who is called so here, else who has that address. Not by a name that people
+    give themselves."""
+    named = User.objects.filter(username=name).first() if name else None
+    return named or (User.objects.filter(email__iexact=address).first() if address else None)
+
+
+def push_of(
+    ref: str, commit: str, *, subject: str = "", author: str = "", pusher: User | None = None
+) -> Push | Nothing:
     """The push of a branch or a tag. Raises MalformedError for names that are none."""
     try:
         check_ref(ref)
@@ -113,4 +123,4 @@ def push_of(ref: str, commit: str, *, subject: str = "", author: str = "") -> Pu
         return Nothing(f"{ref} is neither a branch nor a tag.")
     if not commit.strip("0"):
         return Nothing(f"{ref} was deleted.")
-    return Push(ref=ref, commit=commit, subject=subject, author=author)
+    return Push(ref=ref, commit=commit, subject=subject, author=author, requested_by=pusher)

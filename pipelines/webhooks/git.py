@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from pipelines.runs.push import Push
-from teams.models import User
 
 from .call import (
     Call,
     Nothing,
+    account,
     author_and_pusher,
     hmac_sha256,
     is_same,
@@ -41,12 +40,12 @@ def delivery(call: Call) -> str:
 def read(call: Call) -> Push | Nothing:
     data = payload(call.body)
     pusher = text_at(data, "pusher")
-    user = User.objects.filter(username=pusher).first() if pusher else None
+    user = account(pusher)
     known_as = f"{user.username} <{user.email}>" if user and user.email else pusher
-    push = push_of(
+    return push_of(
         text_at(data, "ref"),
         text_at(data, "after"),
         subject=text_at(data, "subject"),
         author=author_and_pusher(text_at(data, "author"), known_as),
+        pusher=user,
     )
-    return push if isinstance(push, Nothing) else replace(push, requested_by=user)

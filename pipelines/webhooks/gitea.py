@@ -7,6 +7,7 @@ from pipelines.runs.push import Push
 from .call import (
     Call,
     Nothing,
+    account,
     author_and_pusher,
     hmac_sha256,
     is_same,
@@ -41,4 +42,5 @@ def read(call: Call) -> Push | Nothing:
         text_at(head, "id") or text_at(data, "after"),
         subject=text_at(head, "message"),
         author=author_and_pusher(person(author), person(data.get("pusher"), name="full_name")),
+        pusher=account(text_at(data, "pusher", "login"), text_at(data, "pusher", "email")),
     )

@@ -10,6 +10,7 @@ from .call import (
     Call,
     MalformedError,
     Nothing,
+    account,
     author_and_pusher,
     hmac_sha256,
     is_same,
@@ -49,6 +50,7 @@ def read(call: Call) -> Push | Nothing:
         text_at(head, "id") or text_at(data, "after"),
         subject=text_at(head, "message"),
         author=author_and_pusher(person(_in(head, "author")), person(data.get("pusher"))),
+        pusher=account(text_at(data, "pusher", "name"), text_at(data, "pusher", "email")),
     )
 
 

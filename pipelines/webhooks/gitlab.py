@@ -9,6 +9,7 @@ from pipelines.runs.push import Push
 from .call import (
     Call,
     Nothing,
+    account,
     author_and_pusher,
     is_same,
     named_by,
@@ -52,6 +53,7 @@ def read(call: Call) -> Push | Nothing:
         commit,
         subject=text_at(head, "message"),
         author=author_and_pusher(author, pusher),
+        pusher=account(text_at(data, "user_username"), text_at(data, "user_email")),
     )
 
 

@@ -292,6 +292,19 @@ def test_nobody_writes_a_stage_in_another_teams_name():
     assert {(c.field, c.team) for c in changes(given, keeper="ops")} == {("owner", "dev"), ("owner", "platform")}
 
 
+def test_an_environment_in_another_teams_name_asks_it_with_the_stages_that_are_for_it():
+    more = [
+        ("stages:\n", "  qa: {owner: ops}\nstages:\n"),
+        ("on_exit:", "- {name: new, kind: promote, owner: dev, environment: qa}\non_exit:"),
+    ]
+    found = changes(*more, keeper="dev")
+    assert {(change.stage, change.field, change.team) for change in found} == {
+        ("environment qa", "owner", "ops"),
+        ("new", "stage", "ops"),
+    }
+    assert {change.team for change in changes(*more, keeper="ops")} == {"dev"}
+
+
 def test_who_is_asked_about_a_first_file_sees_what_it_is_given():
     assert first_changes(definition(FILE), {"ops", "stranger"}) == (
         GuardedChange("environment production", "owner", "", "ops", "ops"),

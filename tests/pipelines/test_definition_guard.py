@@ -192,6 +192,24 @@ def test_a_file_that_nobody_agreed_to_takes_no_environment(pipeline, working, ca
     assert "belongs to the pipeline demo" in stage(held, "ownership-change").reason
 
 
+def test_an_environment_stays_whose_it_is_though_a_file_leaves_it_out(pipeline, working, cast):
+    """What runs in it, and what was kept of it, are still there."""
+    begin(pipeline, BEFORE)
+    working()
+    without = "stages: [{name: build, kind: noop, owner: dev}]"
+    run = begin(pipeline, without, commit="d" * 40)
+    working()
+    held = stage(run, "ownership-change")
+    runs.approve(stage=held.pk, user=cast.olga, digest=held.plan_digest)
+    working()
+    back = begin(pipeline, "environments: {production: {owner: platform}}\n" + without, commit="e" * 40)
+    working()
+    changes = stage(back, "ownership-change").definition["with_"]["changes"]
+    assert [(one["stage"], one["before"], one["after"], one["team"]) for one in changes] == [
+        ("environment production", "ops", "platform", "ops")
+    ]
+
+
 def test_an_agreed_file_has_its_environments_also_on_a_branch(pipeline, working, cast):
     run = begin(pipeline, BEFORE.replace("gate: ops", ""), ref="refs/heads/feature")
     working()

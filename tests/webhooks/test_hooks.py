@@ -119,6 +119,29 @@ def test_plain_git_says_who_pushed_whatever_the_commit_claims(secret, cast):
     assert (row.requested_by, row.author) == (None, "Ann <ann@example.com>, pushed by jenkins")
 
 
+@pytest.mark.parametrize(
+    ("provider", "pushed"),
+    [
+        ("github", {"pusher": {"name": "olga", "email": "1@users.noreply.github.com"}}),
+        ("gitlab", {"user_username": "olga", "user_name": "pete", "user_email": ""}),
+        ("gitea", {"pusher": {"login": "olga", "full_name": "pete", "email": "olga@noreply.localhost"}}),
+    ],
+)
+def test_whose_account_pushed_is_the_one_who_may_not_approve(provider, pushed, secret, cast, pipeline):
+    """Not who the commit says wrote it, and not by a name that people give themselves."""
+    forged = {"name": "pete", "email": cast.pete.email}
+    head = {"id": "c0ffee0000000000000000000000000000000000", "message": "Add pickles", "author": forged}
+    send(MAKERS[provider](secret, head_commit=head, **pushed))
+    row = Delivery.objects.get()
+    assert row.requested_by == cast.olga
+    anonymous = {key: ("" if key == "user_username" else value) for key, value in pushed.items()}
+    if provider != "gitlab":
+        anonymous = {"pusher": {key: "pete" if "name" in key else "" for key in pushed["pusher"]}}
+        anonymous["pusher"]["login" if provider == "gitea" else "name"] = "stranger"
+    send(MAKERS[provider](secret, delivery="another", head_commit=head, **anonymous))
+    assert Delivery.objects.latest("pk").requested_by is None
+
+
 def test_github_pings(secret):
     answer = send(MAKERS["github"](secret, event="ping", body=b'{"zen": "Keep it logically awesome."}'))
     assert (answer.status_code, answer.json()["detail"]) == (200, "pong")
