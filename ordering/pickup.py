@@ -81,9 +81,11 @@ def state() -> ShopState:
     return ShopState.objects.order_by("pk").first() or ShopState()
 
 
-def same(one: ShopState, other: ShopState) -> bool:
-    """Whether they say the same, whichever rows they are."""
-    return all(getattr(one, f.attname) == getattr(other, f.attname) for f in ShopState._meta.concrete_fields)
+def stands(known: ShopState) -> bool:
+    """Whether the database still says this of the shop."""
+    columns = [field.attname for field in ShopState._meta.concrete_fields]
+    row = ShopState.objects.order_by("pk").values_list(*columns).first()
+    return row == tuple(getattr(known, column) for column in columns) if row else known.pk is None
 
 
 def _calendar(now: dt.datetime) -> Calendar:

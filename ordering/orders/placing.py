@@ -159,7 +159,7 @@ def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> tuple[_Sale, list[
 def _as_it_stands(sale: _Sale, wish: Wish, terms: Terms) -> _Sale:
     """The sale by what the database holds in this transaction: what is not sold any more, is counted by now or has left
     the menu, and a pause, are judged by that and by no copy. Raises CannotPlaceError."""
-    if stock.as_read(sale.dishes, sale.lines) and pickup.same(pickup.state(), sale.shop.state):
+    if stock.as_read(sale.dishes, sale.lines) and pickup.stands(sale.shop.state):
         return sale
     sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(sale.shop.now))
     if problems:

@@ -5,50 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.db import connection
 from django.db.models import F
 
-from ordering.models import MenuItem, Option, Order
+from ordering.models import MenuItem, Option, OptionGroup, Order
 from ordering.orders.errors import CannotPlaceError
 from ordering.pricing import Counted, Dish, Line, Pair, chosen
 from ordering.wishes import not_enough
 
+_ITEMS, _OPTIONS, _GROUPS = (model._meta.db_table for model in (MenuItem, Option, OptionGroup))
+# Primary key, price, whether it is sold and whether it is counted; None where that does not matter.
+_Row = tuple[int | None, int | None, bool, bool]
 # The rows whose stock is counted, by what `pricing.Counted` and `OrderLine.taken` call them.
 COUNTED: dict[str, type[MenuItem] | type[Option]] = {"item": MenuItem, "option": Option}
 
 
 def as_read(dishes: Mapping[str, Dish], lines: Iterable[Line]) -> bool:
     """Whether the rows that the lines are made of still stand as the dishes say: there, sold, at that price, and
-    counted or not. How many are left is what `take` asks. One query, and one more where an option was chosen."""
-    items: dict[str, set[tuple[Any, ...]]] = {}
-    options: dict[Pair, tuple[Any, ...]] = {}
+    counted or not. How many are left is what `take` asks. One query."""
+    expected: list[tuple[Pair, _Row]] = []
     for line in lines:
         dish = dishes[line.slug]
-        items.setdefault(dish.slug, set()).add((dish.pk, dish.price, dish.available, dish.counted is not None))
+        expected.append((("", dish.slug), (dish.pk, dish.price, dish.available, dish.counted is not None)))
         for group, choice in chosen(dish, line):
             counted = choice.counted is not None
             if group.part:
-                items.setdefault(choice.slug, set()).add((None, None, choice.available, counted))
+                # It costs what the combo says.
+                expected.append((("", choice.slug), (None, None, choice.available, counted)))
             else:
-                options[group.slug, choice.slug] = (choice.price, choice.available, counted)
-    return _items_stand(items) and _options_stand(options)
+                expected.append(((group.slug, choice.slug), (None, choice.price, choice.available, counted)))
+    found = _rows({pair for pair, _row in expected})
+    return all(pair in found and _fits(row, found[pair]) for pair, row in expected)
 
 
-def _items_stand(expected: Mapping[str, set[tuple[Any, ...]]]) -> bool:
-    rows = MenuItem.objects.filter(slug__in=expected).values_list("slug", "pk", "price", "available", "stock")
-    # What fills a place of a combo costs what the combo says.
-    found = {slug: {(pk, price, on, n is not None), (None, None, on, n is not None)} for slug, pk, price, on, n in rows}
-    return all(wanted <= found.get(slug, set()) for slug, wanted in expected.items())
+def _fits(expected: _Row, found: _Row) -> bool:
+    return all(wanted is None or wanted == here for wanted, here in zip(expected, found, strict=True))
 
 
-def _options_stand(expected: Mapping[Pair, tuple[Any, ...]]) -> bool:
-    if not expected:
-        return True
-    rows = Option.objects.filter(
-        group__slug__in={group for group, _ in expected}, slug__in={slug for _, slug in expected}
-    )
-    values = rows.values_list("group__slug", "slug", "price", "available", "stock")
-    found = {(group, slug): (price, on, n is not None) for group, slug, price, on, n in values}
-    return all(found.get(pair) == wanted for pair, wanted in expected.items())
+def _rows(pairs: set[Pair]) -> dict[Pair, _Row]:
+    """Items by ("", slug) and options by (group, slug)."""
+    groups, options = {group for group, _slug in pairs if group}, {slug for group, slug in pairs if group}
+    items = {slug for group, slug in pairs if not group}
+    # By hand: every order asks this, and what the ORM takes to write it is a fifth of placing one.
+    statement = f"SELECT '', slug, id, price, available, stock FROM {_ITEMS} WHERE slug IN ({_marks(items)})"  # noqa: S608
+    if options:
+        statement += (
+            f" UNION ALL SELECT g.slug, o.slug, o.id, o.price, o.available, o.stock FROM {_OPTIONS} o"  # noqa: S608
+            f" JOIN {_GROUPS} g ON g.id = o.group_id"
+            f" WHERE g.slug IN ({_marks(groups)}) AND o.slug IN ({_marks(options)})"
+        )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*items, *groups, *options])
+        return {
+            (group, slug): (pk, price, bool(on), n is not None) for group, slug, pk, price, on, n in cursor.fetchall()
+        }
+
+
+def _marks(values: set[str]) -> str:
+    return ", ".join(["%s"] * len(values))
 
 
 def take(wanted: Mapping[Counted, int]) -> None:

@@ -83,6 +83,21 @@ def test_a_burger_is_ordered_and_followed(chromium, open_shop, javascript):
     assert page.complaints == kitchen.complaints == []
 
 
+def test_a_sum_that_is_still_on_its_way_is_waited_for_and_then_placed(chromium, open_shop):
+    """Who chooses a tip and presses at once confirms what the button says by then."""
+    page = visit(chromium)
+    page.goto(open_shop.url)
+    page.get_by_role("button", name="Add Cheese Royale").click()
+    page.locator(".cart-bar", has_text="€9.90").wait_for()
+    page.goto(f"{open_shop.url}/checkout/")
+    page.get_by_label("Your name").fill("Ida")
+    page.get_by_label("15 %").check()
+    page.get_by_role("button", name="Place order · €11.39").click()
+    page.get_by_role("heading", name="Thank you, Ida").wait_for()
+    assert "€11.39" in page.locator("main").inner_text()
+    assert page.complaints == []
+
+
 def test_a_new_order_is_heard_in_the_kitchen_once_its_sound_is_on(chromium, open_shop):
     kitchen = visit(chromium)
     kitchen.add_init_script(HEAR)

@@ -126,12 +126,12 @@ def test_a_problem_with_one_item_leaves_the_stock_of_the_others(menu, monkeypatc
 
 
 def test_placing_asks_little_more_than_it_writes(menu, settings, django_assert_max_num_queries):
-    """Menu and hours are known from a moment ago. Counter, key, its items, its options, the shop's state, stock and
-    counter again, then the four kinds of rows, inside a savepoint of the test's own transaction."""
+    """Menu and hours are known from a moment ago. Counter, key, what it is of, the shop's state, stock and counter
+    again, then the four kinds of rows, inside a savepoint of the test's own transaction."""
     settings.SHOP_MENU_MAX_AGE = 60
     wish = Wish(plain_lines({"brownie": 1, "fries": 2, "cola": 1}), name="Ada")
     orders.place(key="key-of-ada", wish=wish)
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(12):
         orders.place(key="key-of-bob", wish=wish, terms=Terms(email="bob@example.com"))
     MenuItem.objects.filter(slug="brownie").update(stock=0)
     with pytest.raises(orders.CannotPlaceError, match="sold out"):
