@@ -92,6 +92,9 @@ def place(request: HttpRequest) -> JsonResponse:
     "counter"}, or "online" with a "source"). `expected_total` is what the lines cost, before discount and tip,
     and "expected_charge"? what all of it costs: an order that would cost anything else is not placed.
 
+    Whoever has the key and says the same is answered as the one who ordered: take a key that nobody guesses, such as a
+    UUID.
+
     201 with the receipt; 202 while its payment has no answer yet (ask again with the same key); 402 where the payment
     was declined, and nothing was charged; 200 with the same receipt for the same key and order; 409 where the key
     placed another order; 422 with the problems; 400, 413 and 415 for a request that cannot be read.
