@@ -29,6 +29,11 @@ from pipelines.performance.sketch import Sketch
 QUANTILE = 0.75
 # Of the smaller side: page views, requests or sessions, as the metric has it.
 LOOKS = (100, 200, 400, 800, 1600, 3200, 6400, 12800)
+# Of the release itself: answers after which so many errors that they are beyond the limit for sure fail it before the
+# first look, at which nothing passes. Exact bounds hold of few answers as well.
+EARLY = (25, 50, *LOOKS)
+# What a metric that has no tolerance may be by a baseline that misses its limit too.
+MISSED_TOLERANCE = 1.1
 FAIL_ERROR, PASS_ERROR = 0.02, 0.05
 
 METHOD = (
@@ -109,8 +114,9 @@ def assess(
     alone count. `before` is what the last call found; metrics that have not reached their next look stay as they were.
     """
     known = {finding.metric: finding for finding in before}
-    tests = sum((b.limit is not None) + (theirs is not None and b.tolerance is not None) for b in budgets)
-    tails = _Tails(FAIL_ERROR / (len(LOOKS) * max(1, tests)), PASS_ERROR / len(LOOKS))
+    tests = len(LOOKS) * sum((b.limit is not None) + (theirs is not None) for b in budgets)
+    tests += len(EARLY) * sum(_may_fail_early(b) for b in budgets)
+    tails = _Tails(FAIL_ERROR / max(1, tests), PASS_ERROR / len(LOOKS))
     found = tuple(
         _look(budget, ours, theirs, known.get(budget.metric.name) or _unseen(budget, theirs), tails)
         for budget in budgets
@@ -140,12 +146,35 @@ def _look(budget: Budget, ours: Reading, theirs: Reading | None, before: Finding
         return Finding(budget.metric.name, "unjudged", count=count, tolerance=budget.tolerance)
     if look == before.look:
         # Decided at looks only; that something comes is shown in between.
-        return replace(before, seen=fewest) if look else replace(before, count=count, baseline_count=other, seen=fewest)
+        if look or before.state == "beyond":
+            return replace(before, seen=fewest)
+        return _early(
+            budget, ours, theirs, replace(before, count=count, baseline_count=other, seen=fewest), before, tails
+        )
     if budget.metric.kind in ("errors", "orders"):
         finding = _shares(budget, ours, theirs, tails)
     else:
         finding = _quantiles(budget, ours, theirs, tails)
     return replace(finding, look=look, count=count, baseline_count=other, seen=fewest)
+
+
+def _may_fail_early(budget: Budget) -> bool:
+    return budget.metric.kind == "errors" and budget.limit is not None
+
+
+def _early(
+    budget: Budget, ours: Reading, theirs: Reading | None, now: Finding, before: Finding, tails: _Tails
+) -> Finding:
+    """Before the first look at both sides: whether the release's own errors alone are beyond the limit."""
+    limit = budget.limit
+    if limit is None or not _may_fail_early(budget) or not any(before.count < size <= now.count for size in EARLY):
+        return now
+    errors, requests = _hits(budget, theirs) if theirs else (0, 0)
+    hits = _hits(budget, ours)
+    least, most = share_bounds(*hits, tails.fail)
+    if least <= limit or (requests and errors / requests > limit):
+        return now
+    return replace(now, state="beyond", value=hits[0] / hits[1], at_least=least, at_most=_finite(most))
 
 
 def _count(budget: Budget, reading: Reading) -> int:
@@ -225,14 +254,15 @@ def _against(budget: Budget, value: float, baseline: float, own: _Pair, ratio: _
         tolerance=budget.tolerance,
         limit=budget.limit,
     )
-    if budget.tolerance is not None:
-        finding = replace(finding, at_least=ratio.fail[0], at_most=_finite(ratio.passes[1]))
+    # A limit that the baseline misses as well is not this release's doing; that it is missed by more is.
+    missed_before = budget.limit is not None and baseline > budget.limit
+    tolerance = MISSED_TOLERANCE if missed_before and budget.tolerance is None else budget.tolerance
+    if tolerance is not None:
+        finding = replace(finding, tolerance=tolerance, at_least=ratio.fail[0], at_most=_finite(ratio.passes[1]))
     if budget.metric.kind == "orders":
         return _orders(finding, ratio)
-    keeps_ratio = budget.tolerance is None or ratio.passes[1] <= budget.tolerance
+    keeps_ratio = tolerance is None or ratio.passes[1] <= tolerance
     keeps_limit = budget.limit is None or own.passes[1] <= budget.limit
-    # A limit that the baseline misses as well is not this release's doing.
-    missed_before = budget.limit is not None and baseline > budget.limit
     if budget.metric.kind == "errors":
         # Few errors are few, however many times fewer the baseline had.
         inside = (budget.limit is not None and keeps_limit) or keeps_ratio
@@ -240,7 +270,7 @@ def _against(budget: Budget, value: float, baseline: float, own: _Pair, ratio: _
         inside = keeps_ratio and (keeps_limit or missed_before)
     if inside:
         return replace(finding, state="inside")
-    worse = budget.tolerance is not None and ratio.fail[0] > budget.tolerance
+    worse = tolerance is not None and ratio.fail[0] > tolerance
     over = budget.limit is not None and own.fail[0] > budget.limit and not missed_before
     return replace(finding, state="beyond" if worse or over else "open")
 

@@ -254,11 +254,11 @@ def steer(*, stage: int, user: User, command: str, reason: str = "") -> Stage:
 def override_freeze(*, stage: int, user: User, reason: str) -> Stage:
     """Let a stage go on although its environment is frozen. Needs a lead of the environment's owner, and a reason."""
     row = Stage.objects.select_related("run__pipeline").get(pk=stage)
-    if not row.environment:
-        raise Conflict(f"Stage {row.name} is for no environment, so no freeze holds it up.")
     environment = Environment.objects.filter(pipeline=row.run.pipeline_id, name=row.environment).first()
     subject = Subject(owner=environment.owner if environment else row.owner)
     judge(user, Action.OVERRIDE_FREEZE, subject, f"stage:{stage_label(row)}")
+    if not row.environment:
+        raise Conflict(f"Stage {row.name} is for no environment, so no freeze holds it up.")
     if not reason.strip():
         raise Conflict("Say why the freeze does not hold here: it stays in the record.")
     with transaction.atomic():

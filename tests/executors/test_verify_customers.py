@@ -103,14 +103,14 @@ def test_probes_that_see_errors_fail_it_though_customers_see_none(tmp_path, site
 
 
 def test_too_few_customers_are_waited_for_and_then_a_person_is_asked(tmp_path, site):
-    end, events = roll(tmp_path, site, Field(**{NEW: (9000, 60, 60)}))
+    end, events = roll(tmp_path, site, Field(**{NEW: (9000, 60, 0)}))
     assert end.state == "paused"
     assert "LCP: 60 measured" in end.reason
     assert any("LCP 60 of 100" in event.text for event in events if isinstance(event, Progress))
 
 
 def test_where_the_file_says_so_probes_decide_when_too_few_came(tmp_path, site):
-    end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 60, 60)}), asked(too_few="probes"))
+    end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 60, 0)}), asked(too_few="probes"))
     assert end.state == "succeeded", end.reason
     assert "(LCP 60, errors 60, of 100 each)" in end.reason
     assert "probes alone decide" in end.reason
@@ -136,8 +136,15 @@ def test_customers_who_came_and_left_it_open_are_a_persons_question_all_the_same
     assert end.state == "failed", end.reason
 
 
+def test_what_few_customers_say_for_sure_no_probe_takes_back(tmp_path, site):
+    """A checkout that always fails is seen by who checks out, and by no probe."""
+    end, _ = roll(tmp_path, site, Field(**{NEW: (1000, 60, 20)}), asked(too_few="probes"))
+    assert end.state == "failed"
+    assert "errors 33.33%" in end.reason
+
+
 def test_a_person_may_take_it_as_it_is(tmp_path, site):
-    field = Field(**{NEW: (9000, 60, 60)})
+    field = Field(**{NEW: (9000, 60, 0)})
     roll(tmp_path, site, field)
     end, _ = roll(tmp_path, site, field, replace(asked(), resumes=1))
     assert end.state == "succeeded"

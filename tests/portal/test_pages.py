@@ -147,7 +147,7 @@ def test_the_inbox_puts_first_what_blocks_most(sign_in, pipeline, cast, working)
     long = """
     stages:
       - {name: only, title: Blocker, kind: gate, owner: ops, gate: {teams: {ops: 1}}}
-      - {name: next, kind: noop, owner: dev, needs: [only]}
+      - {name: next, kind: noop, owner: platform, needs: [only]}
     """
     begin(pipeline, long, requested_by=cast.ann)
     working()

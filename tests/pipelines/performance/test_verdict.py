@@ -57,7 +57,8 @@ def sessions(orders: int, count: int) -> Reading:
         (ERRORS, requests(3, 1600), requests(3, 1600), "pass"),
         (ERRORS, requests(1, 3000), requests(0, 3000), "pass"),
         (ERRORS, requests(150, 3200), requests(150, 3200), "pass"),
-        (ERRORS, requests(99, 99), requests(0, 99), "wait"),
+        (ERRORS, requests(99, 99), requests(0, 99), "fail"),
+        (ERRORS, requests(3, 20), requests(0, 99), "wait"),
         (ERRORS, requests(400, 400), None, "fail"),
         (ORDERS, sessions(0, 800), sessions(80, 800), "fail"),
         (ORDERS, sessions(320, 3200), sessions(320, 3200), "pass"),
@@ -86,7 +87,7 @@ def test_a_little_more_that_nobody_notices_is_no_change():
     orders=st.integers(0, 500),
 )
 def test_too_little_data_is_never_a_verdict(count, other, ours, theirs, errors, orders):
-    budgets = parse({"lcp": "1ms", "errors": "0.01%", "orders": {"tolerance": 1}})
+    budgets = parse({"lcp": "1ms", "errors": {"tolerance": 1.1}, "orders": {"tolerance": 1}})
     readings = [
         Reading({"LCP": Sketch([value] * n)}, Counts(n, min(n, errors), n, min(n, orders)))
         for value, n in ((ours, count), (theirs, other))
@@ -94,6 +95,32 @@ def test_too_little_data_is_never_a_verdict(count, other, ours, theirs, errors, 
     assert assess(budgets, *readings).state == "wait"
     assert assess(budgets, readings[0], None).state == "wait"
     assert assess(budgets, Reading(), Reading()).state == "wait"
+
+
+def test_errors_that_are_surely_too_many_fail_however_few_came_to_the_baseline():
+    """A checkout that always fails: 36 of 186 answers, of which nobody has to wait for a hundred elsewhere."""
+    budgets = parse({"errors": {"limit": "2%", "tolerance": 2}, "lcp": "4s"})
+    first = assess(budgets, requests(36, 186), requests(0, 17))
+    assert first.state == "fail"
+    assert (first.findings[0].state, first.findings[0].value) == ("beyond", pytest.approx(36 / 186))
+    # Once beyond, it stays so, whatever comes.
+    assert assess(budgets, requests(36, 900), requests(0, 18), first.findings).state == "fail"
+    # Of few answers that could be chance, or where the other release answers no better, nobody knows.
+    for ours, theirs in ((requests(2, 30), requests(0, 17)), (requests(36, 186), requests(4, 17))):
+        assert assess(budgets, ours, theirs).state == "wait"
+    # It looks at sizes of its own, and not in between.
+    seen = assess(budgets, requests(0, 60), requests(0, 17))
+    assert assess(budgets, requests(30, 99), requests(0, 17), seen.findings).state == "wait"
+    assert assess(budgets, requests(30, 100), requests(0, 17), seen.findings).state == "fail"
+
+
+def test_a_limit_that_is_missed_by_both_is_no_leave_to_miss_it_by_more():
+    def cls(value: float, count: int) -> Reading:
+        return Reading({"CLS": Sketch([value] * count)})
+
+    budgets = parse({"cls": 0.1})
+    assert assess(budgets, cls(4.0, 20_000), cls(0.117, 20_000)).state == "fail"
+    assert assess(budgets, cls(0.118, 20_000), cls(0.117, 20_000)).state == "pass"
 
 
 def test_one_metric_without_data_keeps_the_others_from_passing():
