@@ -144,9 +144,9 @@ def _look(budget: Budget, ours: Reading, theirs: Reading | None, before: Finding
     look = sum(size <= fewest for size in LOOKS)
     if theirs is None and budget.limit is None:
         return Finding(budget.metric.name, "unjudged", count=count, tolerance=budget.tolerance)
-    if look == before.look:
-        # Decided at looks only; that something comes is shown in between.
-        if look or before.state == "beyond":
+    if look <= before.look:
+        # Decided at looks only; that something comes is shown in between. What is kept no longer counts no less.
+        if before.look or before.state == "beyond":
             return replace(before, seen=fewest)
         return _early(
             budget, ours, theirs, replace(before, count=count, baseline_count=other, seen=fewest), before, tails

@@ -114,6 +114,12 @@ def test_errors_that_are_surely_too_many_fail_however_few_came_to_the_baseline()
     assert assess(budgets, requests(30, 100), requests(0, 17), seen.findings).state == "fail"
 
 
+def test_counts_that_are_no_longer_kept_take_nothing_back():
+    first = assess(ERRORS, requests(3, 1600), requests(3, 1600))
+    later = assess(ERRORS, requests(0, 0), requests(0, 0), first.findings)
+    assert later.findings == (replace(first.findings[0], seen=0),)
+
+
 def test_a_limit_that_is_missed_by_both_is_no_leave_to_miss_it_by_more():
     def cls(value: float, count: int) -> Reading:
         return Reading({"CLS": Sketch([value] * count)})
