@@ -34,6 +34,8 @@ LOOKS = (100, 200, 400, 800, 1600, 3200, 6400, 12800)
 EARLY = (25, 50, *LOOKS)
 # What a metric that has no tolerance may be by a baseline that misses its limit too.
 MISSED_TOLERANCE = 1.1
+# A share of errors up to which it does not matter how many times it is the baseline's.
+FEW_ERRORS = 0.001
 FAIL_ERROR, PASS_ERROR = 0.02, 0.05
 
 METHOD = (
@@ -172,7 +174,8 @@ def _early(
     errors, requests = _hits(budget, theirs) if theirs else (0, 0)
     hits = _hits(budget, ours)
     least, most = share_bounds(*hits, tails.fail)
-    if least <= limit or (requests and errors / requests > limit):
+    # Of few answers of the other release nobody knows whether it misses the limit too.
+    if least <= limit or (requests >= LOOKS[0] and errors / requests > limit):
         return now
     return replace(now, state="beyond", value=hits[0] / hits[1], at_least=least, at_most=_finite(most))
 
@@ -263,16 +266,17 @@ def _against(budget: Budget, value: float, baseline: float, own: _Pair, ratio: _
         return _orders(finding, ratio)
     keeps_ratio = tolerance is None or ratio.passes[1] <= tolerance
     keeps_limit = budget.limit is None or own.passes[1] <= budget.limit
+    worse = tolerance is not None and ratio.fail[0] > tolerance
+    over = budget.limit is not None and own.fail[0] > budget.limit and not missed_before
     if budget.metric.kind == "errors":
         # Few errors are few, however many times fewer the baseline had.
+        worse = worse and own.fail[0] > FEW_ERRORS
         inside = (budget.limit is not None and keeps_limit) or keeps_ratio
     else:
         inside = keeps_ratio and (keeps_limit or missed_before)
-    if inside:
-        return replace(finding, state="inside")
-    worse = tolerance is not None and ratio.fail[0] > tolerance
-    over = budget.limit is not None and own.fail[0] > budget.limit and not missed_before
-    return replace(finding, state="beyond" if worse or over else "open")
+    if worse or over:
+        return replace(finding, state="beyond")
+    return replace(finding, state="inside" if inside else "open")
 
 
 def _orders(finding: Finding, ratio: _Pair) -> Finding:

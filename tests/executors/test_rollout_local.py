@@ -180,7 +180,7 @@ def test_a_customer_stays_with_a_release_and_a_probe_chooses_one(place):
     before = place.status()["release"]
     spec = place.spec("sticky", FOR_EVER)
     list(start(place, spec, "sticky"))
-    new = next(name for name in place.status()["sets"] if name != before)
+    new = next(name for name in place.status()["weights"] if name != before)
     seen = set()
     for _ in range(8):
         _, headers, _ = place.get()
