@@ -92,7 +92,7 @@ def first_changes(new: Definition, teams: Collection[str]) -> tuple[GuardedChang
     given nothing, the names of all stages."""
     found: set[GuardedChange] = set()
     for name, stages in _by_group(new).items():
-        found |= {GuardedChange(name, "stage", "", described(stages), team) for team in {stages[0].owner} & set(teams)}
+        found |= {GuardedChange(name, "stage", "", _described(stages), team) for team in {stages[0].owner} & set(teams)}
     for environment in new.environments:
         if environment.owner in teams:
             found.add(
@@ -145,7 +145,7 @@ def _gates_before(groups: Mapping[str, Sequence[StageDef]], gates: Sequence[str]
     return found
 
 
-def described(stages: Sequence[StageDef]) -> str:
+def _described(stages: Sequence[StageDef]) -> str:
     """A stage that is new to whoever is asked: what it is and what it does, in words."""
     _, does = _rewritten((), stages)
     return f"{_summary(stages)}; {does}" if does else _summary(stages)
@@ -156,7 +156,7 @@ def _added(name: str, stages: Sequence[StageDef], owners: Mapping[str, str], kee
     asked = _environment_owners(stages, owners) | (
         {stages[0].owner} if keeper not in (None, stages[0].owner) else set()
     )
-    return {GuardedChange(name, "stage", "", described(stages), team) for team in asked}
+    return {GuardedChange(name, "stage", "", _described(stages), team) for team in asked}
 
 
 def _borrowed(name: str, stages: Sequence[StageDef]) -> set[GuardedChange]:
@@ -164,7 +164,7 @@ def _borrowed(name: str, stages: Sequence[StageDef]) -> set[GuardedChange]:
     them."""
     if not any(secrets_of(stage.with_) for stage in stages):
         return set()
-    return {GuardedChange(name, "secrets", "", f"{_secrets(stages)}, by {described(stages)}", stages[0].owner)}
+    return {GuardedChange(name, "secrets", "", f"{_secrets(stages)}, by {_described(stages)}", stages[0].owner)}
 
 
 def _changed(

@@ -40,7 +40,8 @@ FAIL_ERROR, PASS_ERROR = 0.02, 0.05
 
 METHOD = (
     "75th percentiles: order statistics by the binomial distribution, ratios by MOVER on logarithms; shares: "
-    "Clopper-Pearson; errors and orders against the baseline: Fisher's exact test, inverted"
+    "Clopper-Pearson; errors and orders against the baseline: Fisher's exact test, inverted; errors against their "
+    "limit: the release's own, from 25 answers on"
 )
 
 
