@@ -114,7 +114,7 @@ def chart(
     return Chart(
         lines=[Drawn(number, line.name, _path(line, frame, step)) for number, line in enumerate(lines)],
         ticks=[Tick(frame.y(value), value) for value in ticks],
-        times=_times(frame),
+        times=times(since, until),
         bands=_bands(metric, frame),
         marks=_marks(deploys, frame),
         columns=[
@@ -162,9 +162,9 @@ def _rows(lines: Sequence[Line]) -> list[tuple[datetime, list[float | None]]]:
     return sorted(found.items())
 
 
-def _times(frame: _Frame) -> list[TimeTick]:
-    length = frame.until - frame.since
-    return [TimeTick(100 * part / 4, frame.since + length * part / 4) for part in range(4)]
+def times(since: datetime, until: datetime) -> list[TimeTick]:
+    """What stands below an axis from one moment to another."""
+    return [TimeTick(100 * part / 4, since + (until - since) * part / 4) for part in range(4)]
 
 
 def _bands(metric: Metric, frame: _Frame) -> list[Band]:

@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pipelines.performance import dashboard
+from pipelines.performance import dashboard, watch
 from pipelines.performance.dashboard import Asked, Graph
 from pipelines.performance.effect import effects, sentence
+from pipelines.performance.watch import Watch
 
 from . import answers, bodies, find, shapes
 from .describe import described
@@ -24,7 +25,9 @@ class PerformanceView(APIView):
         environment = find.environment(pipeline, name)
         given = bodies.Performance.of_query(request)
         asked = Asked(range=given["range"], by=given["by"], route=given["route"], device=given["device"])
-        board = dashboard.board(environment, asked, timezone.now())
+        now = timezone.now()
+        board = dashboard.board(environment, asked, now)
+        drops = watch.drops(environment.name, board.since, board.until)
         return Response(
             {
                 "since": answers.time(board.since),
@@ -34,6 +37,12 @@ class PerformanceView(APIView):
                 "releases": [answers.release(release) for release in board.deploys],
                 "routes": board.routes,
                 "devices": board.devices,
+                "probes": _watch(watch.watch(environment.name, board, now)),
+                "views": drops.views,
+                "dropped": [
+                    {"reason": one.reason, "meaning": one.meaning, "count": one.here, "unassigned": one.anywhere}
+                    for one in drops.drops
+                ],
             }
         )
 
@@ -88,5 +97,31 @@ def _graph(graph: Graph) -> dict[str, Any]:
                 ],
             }
             for line in graph.lines
+        ],
+    }
+
+
+def _watch(found: Watch) -> dict[str, Any]:
+    lasted, looks, failed = found.unattended
+    return {
+        "every": found.every,
+        "at": answers.time(found.at),
+        "problem": found.problem,
+        "looks": found.looks,
+        "failed": found.failed,
+        "unattended": {"seconds": int(lasted.total_seconds()), "looks": looks, "failed": failed},
+        "pages": [
+            {
+                "release": one.release,
+                "path": one.path,
+                "looks": one.looks,
+                "failed": one.failed,
+                "values": one.values,
+                "last_failure": one.failure and {"at": answers.time(one.failure.at), "problem": one.failure.problem},
+                "points": [
+                    {"at": answers.time(span.at), "looks": span.looks, "failed": span.failed} for span in one.spans
+                ],
+            }
+            for one in found.watched
         ],
     }

@@ -332,6 +332,52 @@ class MeasuredMetric(Shape):
     lines = MeasuredLine(many=True)
 
 
+class ProbePoint(Shape):
+    at = _time()
+    looks = s.IntegerField()
+    failed = s.IntegerField()
+
+
+class ProbeFailure(Shape):
+    at = _time()
+    problem = s.CharField()
+
+
+class ProbedPage(Shape):
+    release = s.CharField()
+    path = s.CharField()
+    looks = s.IntegerField()
+    failed = s.IntegerField()
+    values = s.DictField(
+        child=s.FloatField(), help_text="75th percentiles: `http` of requests without a browser in ms, and the vitals."
+    )
+    last_failure = ProbeFailure(allow_null=True)
+    points = ProbePoint(many=True)
+
+
+class Unattended(Shape):
+    seconds = s.IntegerField(help_text="How long it was looked at while no customer was counted.")
+    looks = s.IntegerField()
+    failed = s.IntegerField()
+
+
+class Probes(Shape):
+    every = s.IntegerField(help_text="Seconds between two looks, 0 for none.")
+    at = _time()
+    problem = s.CharField(help_text='Why the last look was without a browser, "" if it was with one.')
+    looks = s.IntegerField()
+    failed = s.IntegerField()
+    unattended = Unattended()
+    pages = ProbedPage(many=True)
+
+
+class Dropped(Shape):
+    reason = s.CharField()
+    meaning = s.CharField()
+    count = s.IntegerField(help_text="Came through servers of this environment.")
+    unassigned = s.IntegerField(help_text="In the whole installation, of which it is not known where they came from.")
+
+
 class Performance(Shape):
     since = _time()
     until = _time()
@@ -340,6 +386,9 @@ class Performance(Shape):
     releases = Release(many=True, help_text="Those that came in this time, oldest first.")
     routes = s.ListField(child=s.CharField())
     devices = s.ListField(child=s.CharField())
+    probes = Probes(help_text="What the portal saw by itself, whoever came.")
+    views = s.IntegerField(help_text="Page views that browsers reported and that counted.")
+    dropped = Dropped(many=True, help_text="What was reported and not counted.")
 
 
 class Effect(Shape):

@@ -63,9 +63,9 @@ class Cells:
                 cell = self._cells[key] = Cell()
             cell.add(one.value, one.count)
 
-    def drop(self, reason: str, now: float, count: int = 1) -> None:
-        """Count what is not counted, by reason."""
-        key = Key(now - now % MINUTE, "", "", "", "", f"dropped.{reason}")
+    def drop(self, reason: str, now: float, count: int = 1, environment: str = "") -> None:
+        """Count what is not counted, by reason and by the environment where it came to, "" if that is unknown."""
+        key = Key(now - now % MINUTE, environment, "", "", "", f"dropped.{reason}")
         self._cells.setdefault(key, Cell()).add(None, count)
 
     def write(self) -> int:

@@ -138,21 +138,24 @@ class Collector:
             self._read_beacon(self._beacons.popleft(), read, now)
 
     def _read_report(self, token: str, body: bytes, read: reports.Reader, now: float) -> None:
+        environment = ""
         try:
+            environment = reports.sender(token, read).environment
             self._cells.add(list(reports.report(token, body, read)), now)
             beacons, dropped = reports.relayed(body)
             for reason, count in dropped.items():
-                self._cells.drop(reason, now, count)
+                self._cells.drop(reason, now, count, environment)
             for one in beacons:
-                self._read_beacon(one, read, now)
+                self._read_beacon(one, read, now, environment)
         except Exception as error:
-            self._cells.drop(self._reason(error, now), now)
+            self._cells.drop(self._reason(error, now), now, 1, environment)
 
-    def _read_beacon(self, body: bytes, read: reports.Reader, now: float) -> None:
+    def _read_beacon(self, body: bytes, read: reports.Reader, now: float, environment: str = "") -> None:
+        """`environment` is the one whose server passes it on: what is wrong with it came to that one."""
         try:
             self._cells.add(reports.beacon(body, read), now)
         except Exception as error:
-            self._cells.drop(self._reason(error, now), now)
+            self._cells.drop(self._reason(error, now), now, 1, environment)
 
     def _reason(self, error: Exception, now: float) -> str:
         """Why something is not counted. Whatever it breaks, it is the only one that is lost by it."""

@@ -18,8 +18,8 @@ class Measurement(models.Model):
     """One metric of one release, route and device class in one period, which begins at `start`.
 
     There may be several rows of the same: readers add them up, `rollup` makes one of them. `sketch` is empty for a
-    metric that is only counted. `route` and `device` are "" where the metric has none, `release` and `environment` for
-    reports that were dropped because they could not be believed.
+    metric that is only counted. `route` and `device` are "" where the metric has none, `release` for reports that were
+    dropped, and `environment` for those that did not come through a server which is believed.
     """
 
     level = models.PositiveSmallIntegerField(choices=Level.choices, default=Level.PART)

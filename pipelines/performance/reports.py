@@ -69,9 +69,7 @@ def report(token: str, body: bytes, read: Reader) -> Iterator[Observation]:
     """What a server counted since its last report: {"routes": {route: {"statuses": {"2xx": n}, "ms": [[value, n]],
     "visits": n, "orders": n}}, "beacons": [text], "dropped": {reason: n}}; each part may be missing. Raises Dropped,
     also half way; `beacons` and `dropped` are read by `relayed`."""
-    claims = _claims(token, read)
-    if claims.route is not None:
-        raise Dropped("not_for_servers")
+    claims = sender(token, read)
     routes = _object(body).get("routes", {})
     if not isinstance(routes, Mapping) or len(routes) > MOST_ROUTES:
         raise Dropped("malformed")
@@ -79,6 +77,14 @@ def report(token: str, body: bytes, read: Reader) -> Iterator[Observation]:
         if not isinstance(seen, Mapping):
             raise Dropped("malformed")
         yield from _of_route((claims.environment, claims.release, _route(name), ""), seen)
+
+
+def sender(token: str, read: Reader) -> Claims:
+    """Whose report it is. Raises Dropped."""
+    claims = _claims(token, read)
+    if claims.route is not None:
+        raise Dropped("not_for_servers")
+    return claims
 
 
 def relayed(body: bytes) -> tuple[list[bytes], Mapping[str, int]]:

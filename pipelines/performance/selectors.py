@@ -19,6 +19,7 @@ Dimension = Literal["release", "route", "device"]
 # Which metrics people feel, and the one that servers time: milliseconds, save CLS, which has no unit.
 VITALS = ("LCP", "INP", "CLS", "FCP", "TTFB")
 DURATION = "duration"
+PROBE = "probe."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,19 @@ class Point:
     """`start` of a step, how often the metric was seen in it, and how it was distributed (empty if only counted)."""
 
     start: datetime
+    count: int
+    sketch: Sketch
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """`what` is "http", "failed" or one of the vitals; `in_browser` tells a view from a request without a browser."""
+
+    start: datetime
+    release: str
+    path: str
+    in_browser: bool
+    what: str
     count: int
     sketch: Sketch
 
@@ -76,7 +90,7 @@ def counts_over_time(
     rows = rows.filter(metric__in=[*(f"status.{n}xx" for n in range(1, 6)), "sessions", "orders"])
     found: dict[tuple[str, datetime], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for start, who, metric, count in rows.order_by().values_list("start", by or "metric", "metric", "count"):
-        found[who if by else "", _floor(start, step)][metric] += count
+        found[who if by else "", floor(start, step)][metric] += count
     lines: dict[str, list[tuple[datetime, Counts]]] = defaultdict(list)
     for (who, start), totals in sorted(found.items()):
         lines[who].append((start, _counts(totals)))
@@ -100,7 +114,7 @@ def over_time(
     rows = _rows(environment, since, until, release=release, route=route, device=device).filter(metric=metric)
     found: dict[tuple[str, datetime], tuple[int, Sketch]] = {}
     for start, who, count, data in rows.order_by().values_list("start", by or "metric", "count", "sketch").iterator():
-        key = (who if by else "", _floor(start, step))
+        key = (who if by else "", floor(start, step))
         before, whole = found.get(key, (0, Sketch()))
         found[key] = (before + count, whole.merge(Sketch.from_bytes(data)) if data else whole)
     lines: dict[str, list[Point]] = defaultdict(list)
@@ -110,8 +124,9 @@ def over_time(
 
 
 def known(environment: str, dimension: Dimension, since: datetime, until: datetime) -> list[str]:
-    """The releases, routes or device classes that something was measured of; releases in the order of their first."""
-    rows = _rows(environment, since, until).exclude(**{dimension: ""})
+    """The releases, routes or device classes that visitors or servers measured something of; releases in the order of
+    their first."""
+    rows = _rows(environment, since, until).exclude(**{dimension: ""}).exclude(metric__startswith=PROBE)
     order = "first" if dimension == "release" else dimension
     return list(rows.values_list(dimension, flat=True).annotate(first=Min("start")).order_by(order))
 
@@ -122,16 +137,33 @@ def last_seen(environment: str, metric: str, release: str | None = None) -> date
     return (rows.filter(release=release) if release is not None else rows).aggregate(Max("start"))["start__max"]
 
 
-def dropped(since: datetime, until: datetime) -> dict[str, int]:
-    """How many reports were not counted, by reason."""
-    rows = _rows("", since, until).filter(metric__startswith="dropped.")
+def dropped(since: datetime, until: datetime, environment: str = "") -> dict[str, int]:
+    """How many reports that came to an environment were not counted, by reason; "" takes those of which it is not
+    known where they came from."""
+    rows = _rows(environment, since, until).filter(metric__startswith="dropped.")
     found = rows.order_by().values_list("metric").annotate(Sum("count"))
     return {metric.removeprefix("dropped."): count for metric, count in found}
 
 
+def views(environment: str, since: datetime, until: datetime) -> int:
+    """How many page views browsers reported."""
+    rows = _rows(environment, since, until).filter(metric__startswith="view.")
+    return rows.aggregate(Sum("count"))["count__sum"] or 0
+
+
+def probed(environment: str, since: datetime, until: datetime) -> Iterator[Probed]:
+    """What the portal's own views and requests came to."""
+    rows = _rows(environment, since, until).filter(metric__startswith=PROBE).order_by()
+    found = rows.values_list("start", "release", "route", "device", "metric", "count", "sketch").iterator()
+    for start, release, path, device, metric, count, data in found:
+        sketch = Sketch.from_bytes(data) if data else Sketch()
+        yield Probed(start, release, path, bool(device), metric.removeprefix(PROBE), count, sketch)
+
+
 def probing() -> Mapping[str, Any]:
-    """How probes went the last time: {"at", "browser", "problem", "views"}; "problem" says why no browser was used, ""
-    if one was. Empty before the first."""
+    """How probes went the last time: {"at", "browser", "problem", "views", "failures"}; "problem" says why no browser
+    was used, "" if one was. Each page's last failure is {"environment", "release", "path", "at", "problem"}. Empty
+    before the first."""
     beat = Beat.objects.filter(name="probe").first()
     return {"at": beat.at, **beat.data} if beat and beat.data else {}
 
@@ -157,6 +189,7 @@ def _counts(totals: dict[str, int]) -> Counts:
     )
 
 
-def _floor(at: datetime, step: timedelta) -> datetime:
+def floor(at: datetime, step: timedelta) -> datetime:
+    """When the step began in which a moment is."""
     seconds = step.total_seconds()
     return datetime.fromtimestamp(at.timestamp() // seconds * seconds, UTC)

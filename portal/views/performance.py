@@ -13,15 +13,16 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from pipelines.models import Environment, Release
-from pipelines.performance import dashboard
+from pipelines.performance import dashboard, watch
 from pipelines.performance.dashboard import Asked, Board, Graph
 from pipelines.performance.effect import Effect, effects, sentence
 from pipelines.performance.metrics import METRICS
 from pipelines.performance.selectors import Dimension
-from pipelines.performance.sentences import amount, name, times
-from portal.charts import Chart, chart
+from pipelines.performance.sentences import amount, name
+from pipelines.performance.sentences import times as ratio
+from portal.charts import Chart, chart, times
 
-from . import verdicts
+from . import verdicts, watched
 from .base import TeamRequest, find_environment, teammate
 
 _WORDS = {"1h": "hour", "6h": "6 hours", "24h": "24 hours", "14d": "14 days", "90d": "90 days"}
@@ -54,7 +55,8 @@ class Panel:
 def page(request: TeamRequest, pipeline: str, name: str) -> HttpResponse:
     environment = find_environment(pipeline, name)
     asked = _asked(request.GET)
-    board = dashboard.board(environment, asked, timezone.now())
+    now = timezone.now()
+    board = dashboard.board(environment, asked, now)
     return render(
         request,
         "portal/performance.html",
@@ -66,6 +68,9 @@ def page(request: TeamRequest, pipeline: str, name: str) -> HttpResponse:
             "ranges": [(key, _WORDS[key], _address(asked, range=key)) for key in dashboard.RANGES],
             "splits": [(by, _address(asked, by=by)) for by in get_args(Dimension)],
             "words": _WORDS[asked.range],
+            "watched": watched.panel(watch.watch(environment.name, board, now), board),
+            "drops": watch.drops(environment.name, board.since, board.until),
+            "times": times(board.since, board.until),
         },
     )
 
@@ -156,6 +161,6 @@ def _row(effect: Effect) -> dict[str, Any]:
         "value": amount(effect.metric, effect.value),
         "before": amount(effect.metric, effect.before),
         "change": "" if effect.change is None else f"{effect.change - 1:+.0%}",
-        "bounds": f"{times(effect.low)} to {times(effect.high) or '?'}" if effect.low is not None else "",
+        "bounds": f"{ratio(effect.low)} to {ratio(effect.high) or '?'}" if effect.low is not None else "",
         "measured": f"{effect.count:,} / {effect.count_before:,}",
     }

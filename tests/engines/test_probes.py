@@ -127,10 +127,16 @@ def test_without_a_browser_that_starts_it_is_plain_http_and_said(db, shop, setti
 
 @with_a_browser
 def test_a_page_that_fails_is_counted_as_that(db, shop):
+    Beat.objects.create(name="probe", at=datetime.now(UTC))
     shop.status = 500
     probes.look()
     assert seen("shop-1", "probe.failed") == 2
     assert seen("shop-1", "probe.LCP") == seen("shop-1", "probe.http") == 0
+    failures = {one["release"]: one["problem"] for one in selectors.probing()["failures"]}
+    assert failures == {"shop-1": "status 500 in the browser", "shop-2": "status 500 in the browser"}
+    shop.status = 200
+    probes.look()
+    assert len(selectors.probing()["failures"]) == 2, "when it was is still known"
 
 
 @with_a_browser

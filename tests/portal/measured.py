@@ -45,6 +45,25 @@ def visited(
     Measurement.objects.bulk_create(rows)
 
 
+def probed(
+    environment: str, release: str, since: datetime, until: datetime, *, step: timedelta, path: str = "/", bad: int = 0
+) -> None:
+    """One look each step, with a browser and without; the first `bad` of them fail."""
+    rows, start, left = [], since, bad
+    while start < until:
+        for device, good in (("", {"http": 20.0}), ("desktop", {"LCP": 300.0, "TTFB": 30.0, "CLS": 0.0})):
+            found = {"failed": None} if left > 0 else good
+            for name, value in found.items():
+                sketch = None if value is None else Sketch([value])
+                rows.append(_row(environment, release, start, f"probe.{name}", 1, path, device, sketch))
+        start, left = start + step, left - 1
+    Measurement.objects.bulk_create(rows)
+
+
+def dropped(environment: str, reason: str, count: int, at: datetime) -> None:
+    Measurement.objects.bulk_create([_row(environment, "", at, f"dropped.{reason}", count, "")])
+
+
 def _row(
     environment: str, release: str, start: datetime, metric: str, count: int, route: str, device: str = "",
     sketch: Sketch | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from pipelines.models import Attempt, Environment, Run, Stage
+from pipelines.models import Attempt, Beat, Environment, Run, Stage
 from pipelines.performance.budgets import parse
+from pipelines.performance.selectors import floor
 from pipelines.performance.verdict import Reading, assess
+from pipelines.performance.watch import REASONS
 from pipelines.states import State
 from tests.pipelines.performance.test_verdict import lcp
-from tests.portal.measured import released, visited
+from tests.portal.measured import dropped, probed, released, visited
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +95,114 @@ def test_budgets_of_the_last_release_are_drawn(two, waiting, sign_in):
     page = sign_in("ann").get(PAGE).content.decode()
     assert "budget 2,500 ms" in page
     assert 'class="limit"' in page
+
+
+@pytest.fixture
+def night(two: Environment) -> Environment:
+    """Nobody came for three hours before the first customers. The old release failed twice meanwhile, and nobody
+    looked for an hour."""
+    now = timezone.now()
+    five = timedelta(minutes=5)
+    evening = floor(now - timedelta(hours=5, minutes=30), timedelta(minutes=10))
+    probed("production", "shop-1", evening, evening + timedelta(minutes=90), step=five, bad=1)
+    probed("production", "shop-1", now - timedelta(hours=3), now - timedelta(hours=1), step=five)
+    probed("production", "shop-2", now - timedelta(hours=1), now, step=five, path="/menu")
+    visited("production", "shop-2", now - five, now, views=1)
+    wrong = {"environment": "production", "release": "shop-1", "path": "/", "problem": "status 503"}
+    elsewhere = wrong | {"environment": "staging", "problem": "no answer", "at": now.isoformat()}
+    failures = [wrong | {"at": evening.isoformat()}, elsewhere]
+    data = {"browser": "", "problem": "There is no Chromium.", "views": 2, "failures": failures}
+    Beat.objects.create(name="probe", at=now, data=data)
+    dropped("production", "no_room", 12, now - five)
+    dropped("staging", "refused", 5, now - five)
+    dropped("", "forged", 3, now - five)
+    return two
+
+
+def test_whether_the_site_answered_while_nobody_came_is_drawn_and_said(night, sign_in):
+    page = sign_in("ann").get(PAGE).content.decode()
+    watched = page[page.index('id="probes"') : page.index('id="dropped"')]
+    for said in (
+        "2 of 108 failed",
+        "2 of 84 failed",  # the old release
+        "answered 24 of 24",  # the new one's other page
+        "of this time no customer was counted; 2 of 36 looks failed then.",
+        "status 503",
+        "There is no Chromium.",
+        "LCP&nbsp;3",
+        "HTTP&nbsp;2",
+    ):
+        assert said in watched, said
+    assert "no answer" not in watched
+    assert {kind: watched.count(f'<rect class="bar-{kind}" x') for kind in ("customers", "some", "failed")} == {
+        "customers": 1, "some": 1, "failed": 0,
+    }  # fmt: skip
+    assert watched.count('<rect class="bar-good" x') == 3
+    assert watched.index("shop-2") < watched.index("shop-1"), "the newest release comes first"
+    assert "<option>/menu" not in page, "what the portal looks at is no route of visitors"
+
+
+def test_at_night_the_page_shows_the_portals_own_looks(environment, sign_in):
+    now = timezone.now()
+    probed("production", "shop-1", now - timedelta(hours=2), now, step=timedelta(minutes=5))
+    page = sign_in("ann").get(PAGE).content.decode()
+    assert "Nobody measured anything of production" in page
+    assert "no customer was counted; it answered all 48 looks then." in page
+
+
+@pytest.mark.parametrize(
+    ("every", "ago", "said"),
+    [
+        (300, None, "Nothing was looked at in the last 6 hours."),
+        (300, 600, "Every 5 min"),
+        (300, 1200, "how the site did since is not known"),
+        (0, 1200, "<code>BURGER_PROBE_EVERY</code> is 0"),
+    ],
+)
+def test_it_is_said_when_nobody_looks(environment, sign_in, settings, every, ago, said):
+    settings.PROBE_EVERY = every
+    if ago is not None:
+        Beat.objects.create(name="probe", at=timezone.now() - timedelta(seconds=ago), data={"problem": ""})
+    page = sign_in("ann").get(PAGE).content.decode()
+    assert said in page
+    assert ("is not known" in page) == (said == "how the site did since is not known")
+
+
+def test_what_was_dropped_is_said_with_its_reason(night, sign_in):
+    page = sign_in("ann").get(PAGE).content.decode()
+    section = page[page.index('id="dropped"') :]
+    for said in ("12 reports of production were dropped", "<code>no_room</code>", "<code>forged</code>", "Of 3 more"):
+        assert said in section, said
+    assert "refused" not in section, "that is staging's"
+
+
+def test_nothing_dropped_is_said_too(two, sign_in):
+    assert "Nothing was dropped in the last 6 hours" in sign_in("ann").get(PAGE).content.decode()
+
+
+def test_every_reason_to_drop_is_explained():
+    said = (Path(__file__).parents[2] / "docs/performance.md").read_text()
+    assert all(f"`{reason}`" in said for reason in REASONS)
+
+
+def test_the_api_says_what_the_portal_saw_and_what_was_dropped(night, sign_in):
+    found = sign_in("ann").get("/api/environments/demo/production/performance").json()
+    probes = found["probes"]
+    assert (probes["every"], probes["problem"], probes["looks"], probes["failed"]) == (
+        300, "There is no Chromium.", 108, 2,
+    )  # fmt: skip
+    assert probes["unattended"]["looks"] == 36
+    assert probes["unattended"]["failed"] == 2
+    newest, old = probes["pages"]
+    assert (newest["release"], newest["path"], newest["looks"], newest["last_failure"]) == ("shop-2", "/menu", 24, None)
+    assert old["last_failure"]["problem"] == "status 503"
+    assert old["values"]["http"] == pytest.approx(20, rel=0.01)
+    assert sum(point["failed"] for point in old["points"]) == 2
+    assert found["views"] == 0
+    assert [(one["reason"], one["count"], one["unassigned"]) for one in found["dropped"]] == [
+        ("no_room", 12, 0), ("forged", 0, 3),
+    ]  # fmt: skip
+    assert all(one["meaning"] for one in found["dropped"])
 
 
 def test_a_release_page_says_what_it_did(two, sign_in):

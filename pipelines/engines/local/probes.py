@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +22,7 @@ from pipelines.engines import environments
 from pipelines.executors.verify.probing import probe
 from pipelines.executors.verify.settings import Settings
 from pipelines.models import Beat, Environment
+from pipelines.performance import selectors
 from pipelines.performance.cells import Cells
 from pipelines.performance.probes import devtools
 from pipelines.performance.probes.view import view
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 BEAT = "probe"
 LOOK = 5.0  # seconds between looks whether it is time
 DEVICE = "desktop"
+MOST_FAILURES = 100  # pages whose last failure is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +46,61 @@ class Page:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at a page is counted as, and what was wrong with it."""
+
+    observations: Sequence[Observation] = ()
+    problem: str = ""
+
+
 def look() -> int:
-    """View every page once, keep what was seen, and say with which browser; returns the number of views."""
+    """View every page once, keep what was seen, and say with which browser and of what failed; returns the number of
+    views."""
     program, problem = devtools.find(settings.CHROMIUM), ""
     if not program:
         problem = "There is no Chromium on this machine, so pages are probed over plain HTTP only."
-    cells, done = Cells(), 0
+    cells, done, failed = Cells(), 0, list[dict[str, str]]()
+
+    def keep(found: Seen, page: Page) -> None:
+        cells.add(found.observations, time.time())
+        if found.problem:
+            failed.append(_failure(page, found.problem))
+
     with ExitStack() as stack:
         browser: devtools.Browser | None = None
         for page in pages():
-            cells.add(_plain(page), time.time())
+            keep(_plain(page), page)
             done += 1
             try:
                 if program and browser is None:
                     browser = stack.enter_context(devtools.browser(program))
                 if browser is not None:
-                    cells.add(_viewed(browser, page), time.time())
+                    keep(_viewed(browser, page), page)
             except devtools.BrowserError as error:
                 log.warning("Pages are probed over plain HTTP only for now: %s", error)
                 program, browser, problem = "", None, str(error)
     if cells:
         cells.write()
-    Beat.objects.filter(name=BEAT).update(data={"browser": program, "problem": problem, "views": done})
+    failures = _last([*selectors.probing().get("failures", ()), *failed])
+    data = {"browser": program, "problem": problem, "views": done, "failures": failures}
+    Beat.objects.filter(name=BEAT).update(data=data)
     return done
+
+
+def _failure(page: Page, problem: str) -> dict[str, str]:
+    at = timezone.now().isoformat(timespec="seconds")
+    return {"environment": page.environment, "release": page.release, "path": page.path, "at": at, "problem": problem}
+
+
+def _last(failures: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The last one of each page, oldest first."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for one in failures:
+        key = (one["environment"], one["release"], one["path"])
+        found.pop(key, None)
+        found[key] = one
+    return list(found.values())[-MOST_FAILURES:]
 
 
 def pages() -> Iterator[Page]:
@@ -82,27 +116,27 @@ def pages() -> Iterator[Page]:
                 yield from (Page(name, release, base, path) for path in settings.PROBE_PATHS)
 
 
-def _plain(page: Page) -> list[Observation]:
+def _plain(page: Page) -> Seen:
     """One request without a browser. What this machine is to blame for says nothing of the release."""
     sample = probe(page.base, page.path, page.release, Settings())
     if not sample.measured:
         log.info("Probing %s of %s: %s", page.path, page.environment, sample.problem)
-        return []
+        return Seen()
     place = (page.environment, page.release, page.path[:64], "")
     if sample.problem:
-        return [Observation(*place, "probe.failed")]
-    return [Observation(*place, "probe.http", sample.ms)]
+        return Seen([Observation(*place, "probe.failed")], sample.problem)
+    return Seen([Observation(*place, "probe.http", sample.ms)])
 
 
-def _viewed(browser: devtools.Browser, page: Page) -> list[Observation]:
+def _viewed(browser: devtools.Browser, page: Page) -> Seen:
     seen = view(browser, page.base + page.path, page.release)
     if seen.served != page.release:
-        return []
+        return Seen()
     place = (page.environment, page.release, page.path[:64], DEVICE)
     if seen.problem:
-        return [Observation(*place, "probe.failed")]
+        return Seen([Observation(*place, "probe.failed")], f"{seen.problem} in the browser")
     known = {name: value for name, value in seen.values.items() if 0 <= value <= VITALS.get(name, -1)}
-    return [Observation(*place, f"probe.{name}", value) for name, value in known.items()]
+    return Seen([Observation(*place, f"probe.{name}", value) for name, value in known.items()])
 
 
 class Turns:
