@@ -261,7 +261,8 @@ def run_state(graph: Graph, states: Sequence[str], stopping: str = "") -> RunSta
 
 
 def leaves(nodes: Sequence[Node]) -> tuple[int, ...]:
-    needed = {need for node in nodes for need in node.needs}
+    """The stages that no other needs. An exit stage that looks at a stage does not handle its failure."""
+    needed = {need for node in nodes for need in node.needs if node.on_exit == nodes[need].on_exit}
     return tuple(i for i in range(len(nodes)) if i not in needed)
 
 

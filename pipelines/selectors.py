@@ -26,14 +26,13 @@ from .models import (
     Stage,
 )
 from .runs.questions import asked_digest
-from .states import Reason, State
+from .states import AGAIN, Reason, State
 from .votes import approvals_by_team, votes_on
 
 PAGE = 30
 LOG_LINES = 2_000
 TOLD = 10  # stages of one state and reason that are read as a whole: a sentence names two and counts the rest
 UNTOLD = (State.PENDING, State.SKIPPED, State.OMITTED, State.CANCELED)  # no sentence is about these
-AGAIN = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)  # may be retried
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +118,10 @@ def told_of(stages: Iterable[Glance]) -> list[int]:
 
 
 def retriable_of(stages: Iterable[Glance]) -> list[int]:
-    """The keys of what could be retried, one stage of each owner: who may do that depends on the owner alone."""
-    return list({one.owner: one.pk for one in stages if not one.on_exit and one.state in AGAIN}.values())
+    """The keys of what "retry from failed" takes up, one stage of each owner: who may do that depends on the owner
+    alone."""
+    bad = [one for one in stages if one.state in AGAIN]
+    return list({one.owner: one.pk for one in [one for one in bad if not one.on_exit] or bad}.values())
 
 
 def stages_of(run: Run, keys: Collection[int] | None = None) -> list[Stage]:
@@ -140,6 +141,8 @@ def stages_named(run: Run, part: str) -> set[int]:
 
 def get_stage(run: Run, name: str) -> Stage:
     """Raises Stage.DoesNotExist."""
+    if "\0" in name:  # which PostgreSQL refuses in any text, even to look for it
+        raise Stage.DoesNotExist
     stage = Stage.objects.get(run=run, name=name)
     stage.run = run
     return stage

@@ -40,6 +40,7 @@ ENDED = frozenset(
         State.REJECTED,
     }
 )
+AGAIN = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)  # what "retry from failed" takes up
 ACTIVE = frozenset({State.WAITING, State.QUEUED, State.RUNNING, State.UNKNOWN})
 
 _NO_MORE = {State.SKIPPED, State.OMITTED, State.CANCELED}

@@ -16,9 +16,9 @@ from pipelines.states import IllegalTransition
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, NotAllowed):
-        return Response({"detail": str(error)}, status=403)
+        return Response({"detail": _sayable(str(error))}, status=403)
     if isinstance(error, Conflict | IllegalTransition):
-        return Response({"detail": str(error)}, status=409)
+        return Response({"detail": _sayable(str(error))}, status=409)
     if isinstance(error, ValidationError):
         return Response(_invalid(error.detail), status=400)
     if isinstance(error, RecursionError):

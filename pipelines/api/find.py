@@ -32,9 +32,9 @@ def run(pipeline: str, number: int) -> Run:
 
 def stage(row: Run, name: str) -> Stage:
     try:
-        return selectors.get_stage(row, _storable(name))
+        return selectors.get_stage(row, name)
     except Stage.DoesNotExist:
-        raise NotFound(f"Run {row.pipeline.slug}/{row.number} has no stage {_storable(name)}.") from None
+        raise NotFound(f"Run {row.pipeline.slug}/{row.number} has no stage {_shown(name)}.") from None
 
 
 def pipeline(slug: str) -> Pipeline:
@@ -51,9 +51,8 @@ def environment(of: str, name: str) -> Environment:
         raise NotFound(f"There is no environment {of}/{name}.") from None
 
 
-def _storable(name: str) -> str:
-    """PostgreSQL refuses a NUL in any text, even to look for it."""
-    return name.replace("\0", "")
+def _shown(name: str) -> str:
+    return "".join(char for char in name if char.isprintable())
 
 
 def paged(request: Request, page: selectors.Page, rows: list[dict[str, Any]]) -> dict[str, Any]:

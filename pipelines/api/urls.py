@@ -14,7 +14,8 @@ from . import stage_views as stages
 from .health import HealthView
 
 RUN = "runs/<slug:pipeline>/<int:number>"
-STAGE = f"{RUN}/stages/<str:stage>"
+# The name of a matrix stage may hold a slash, so it is a path; what follows it is looked for first.
+STAGE = f"{RUN}/stages/<path:stage>"
 
 app_name = "api"
 urlpatterns = [
@@ -46,7 +47,6 @@ urlpatterns = [
     path(f"{RUN}/adopt", runs.AdoptView.as_view(), name="adopt"),
     path(f"{RUN}/rerun", runs.RerunView.as_view(), name="rerun"),
     path(f"{RUN}/retry-failed", runs.RetryFailedView.as_view(), name="retry-failed"),
-    path(STAGE, stages.StageView.as_view(), name="stage"),
     path(f"{STAGE}/log", stages.LogView.as_view(), name="log"),
     path(f"{STAGE}/approve", stages.ApproveView.as_view(), name="approve"),
     path(f"{STAGE}/reject", stages.RejectView.as_view(), name="reject"),
@@ -54,6 +54,7 @@ urlpatterns = [
     path(f"{STAGE}/skip", stages.SkipView.as_view(), name="skip"),
     path(f"{STAGE}/steer", stages.SteerView.as_view(), name="steer"),
     path(f"{STAGE}/override-freeze", stages.OverrideFreezeView.as_view(), name="override-freeze"),
+    path(STAGE, stages.StageView.as_view(), name="stage"),
     path("engines", engines.EnginesView.as_view(), name="engines"),
     path("engines/test", engines.TestView.as_view(), name="engine-test"),
     path("registries", registries.RegistriesView.as_view(), name="registries"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +25,7 @@ class ListOf:
 
     def read(self, node: Node, report: Report) -> Any:
         if node.kind != "list":
-            hint = (
-                f"write [{', '.join(node.text.split())}]"
-                if node.kind == "scalar" and node.text and len(node.text) < 40
-                else ""
-            )
-            return wrong_type(node, self, report, hint)
+            return wrong_type(node, self, report, _as_list(node))
         if not self.minimum <= len(node.items) <= self.maximum:
             least = f"at least {self.minimum}" if len(node.items) < self.minimum else f"at most {self.maximum:,}"
             report.add(node, "bad-value", f"expected {least} in this list, found {len(node.items):,}")
@@ -43,6 +39,15 @@ class ListOf:
         limits: dict[str, Any] = {"minItems": self.minimum} if self.minimum else {}
         limits |= {"uniqueItems": True} if self.unique else {}
         return {"type": "array", "items": self.item.json(), "maxItems": self.maximum, **limits}
+
+
+def _as_list(node: Node) -> str:
+    """What was probably meant by one value where a list is expected."""
+    if node.kind != "scalar" or node.value is None or not 0 < len(node.text) < 40:
+        return ""
+    words = node.text.replace(",", " ").split()
+    plain = all(word[0].isalnum() and word.replace("-", "").isalnum() for word in words)
+    return f"write [{', '.join(words) if plain else json.dumps(node.text)}]"
 
 
 def _report_doubles(node: Node, report: Report) -> None:

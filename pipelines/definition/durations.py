@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from croniter import croniter
 
@@ -65,6 +65,26 @@ def cron_problem(text: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=256)
+def always_due(cron: str, seconds: float) -> bool:
+    """Whether what begins at each of these times and lasts so long never ends, judged by a year of them."""
+    times = croniter(cron, _CRON_BASE)
+    last = times.get_next(float)
+    while last < _CRON_BASE.timestamp() + MAX_SECONDS:
+        following = times.get_next(float)
+        if following - last > seconds:
+            return False
+        last = following
+    return True
+
+
+@cache
+def timezones() -> frozenset[str]:
+    """All that this machine knows; to look for them reads some hundred files."""
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=1024)
 def known_timezone(name: str) -> bool:
     if name == "UTC":
         return True

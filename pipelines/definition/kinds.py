@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.definition import forms
 from pipelines.definition.containers import Key, ListOf, MapOf, OneOf, Record
 from pipelines.definition.rolling import ROLLOUT, VERIFY
-from pipelines.definition.settled import ENV, INSIDE, NAMES, SECRETS, VALUES, WORDS, command, number
+from pipelines.definition.settled import ENV, INSIDE, NAMES, SECRETS, VALUES, WORDS, command, number, once_each
 from pipelines.definition.shapes import Anything, Flag, Form, Made, Shape, Text
 
 
@@ -41,11 +41,10 @@ _SLUG = Record(
     "a slug's with",
     {
         "component": Key(Text("a name"), "What is built; the stage's name unless given."),
-        "path": Key(Text("a path"), "Folder of the repository that is built; its root unless given."),
         "command": Key(WORDS, "Build command: the program and its arguments; no shell is between."),
         "include": Key(ListOf(Text("a glob")), "Globs of the files that go in; all unless given."),
         "exclude": Key(ListOf(Text("a glob")), "Globs of files that stay out."),
-        "output": Key(Text("a path"), "Folder that the command fills and that is packed; the tree unless given."),
+        "output": Key(INSIDE, "Folder that the command fills and that is packed; the tree unless given."),
         "env": Key(VALUES, "Environment variables of the build command."),
     },
 )
@@ -110,6 +109,7 @@ _COMMAND = Record(
         "report": Key(INSIDE, "File or folder that the command makes and that is kept."),
         "repeatable": Key(Flag(placeholders=True), "Whether it may run again when it was cut off.", default=False),
     },
+    rule=once_each,
 )
 _PUBLISH = Record(
     "a publish stage's with",
@@ -170,7 +170,7 @@ KINDS: Mapping[str, Kind] = {
     "rollout": Kind("Rolls services out to an environment.", ROLLOUT, environment=True, makes="release"),
     "ansible": Kind("Runs a playbook on an environment.", _ANSIBLE, environment=True),
     "verify": Kind("Probes an environment and gives a verdict.", VERIFY, environment=True),
-    "promote": Kind("Marks a release as the verified one.", _PROMOTE),
+    "promote": Kind("Marks a release as the verified one.", _PROMOTE, environment=True),
     "argo": Kind("Runs a workflow of Argo, a template or a task of it.", _ARGO, makes="report"),
 }
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pipelines.definition import forms
 from pipelines.definition.containers import Key, ListOf, MapOf, OneOf, Record
 from pipelines.definition.loader import Node
-from pipelines.definition.report import Report
-from pipelines.definition.settled import ENV, SECRETS, command, duration, number
+from pipelines.definition.report import Report, shown
+from pipelines.definition.settled import ENV, SECRETS, command, duration, number, once_each
 from pipelines.definition.shapes import (
     Choice,
     Either,
@@ -38,6 +38,7 @@ _SERVICE = Record(
         "secrets": SECRETS,
         "drain": Key(duration(), "How long an old replica may finish its requests."),
     },
+    rule=once_each,
 )
 _LIMITS: Mapping[str, Shape] = {
     "duration": duration(),
@@ -147,6 +148,22 @@ _STRATEGY = Record(
 )
 
 
+def _services_fit(fields: Mapping[str, Node], report: Report) -> None:
+    _errors_are_of_a_service(fields, report)
+    _routes_differ(fields.get("services"), report)
+
+
+def _routes_differ(services: Node | None, report: Report) -> None:
+    taken: dict[str, str] = {}
+    for name, service in services.items if services is not None and services.kind == "map" else ():
+        route = service.get("route") if service.kind == "map" else None
+        if route is None or route.kind != "scalar" or not route.text or has_placeholder(route):
+            continue
+        first = taken.setdefault(route.text, name.text)
+        if first != name.text:
+            report.add(route, "duplicate", f"{shown(route.text)} reaches {shown(first)} already", "give it another")
+
+
 def _errors_are_of_a_service(fields: Mapping[str, Node], report: Report) -> None:
     errors, services = fields.get("errors"), fields.get("services")
     if errors is None or services is None or services.kind != "map" or has_placeholder(errors):
@@ -178,5 +195,5 @@ ROLLOUT = Record(
         "release": Key(Text("a release"), "A kept release to go back to, instead of services."),
         "strategy": Key(_STRATEGY, "How: rolling, canary or blueGreen, with its settings."),
     },
-    rule=_errors_are_of_a_service,
+    rule=_services_fit,
 )

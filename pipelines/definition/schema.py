@@ -20,7 +20,9 @@ from pipelines.definition.shapes import (
 )
 
 MAX_STAGES = 10_000
+MAX_NAME = 120  # characters in the name of a stage, with the values of its matrix
 MAX_COMBINATIONS = 256
+MAX_FREEZES = 100  # of one environment
 
 _SCALAR = Text("text, a number, true or false", loose=True, empty=True)
 _GLOBS = ListOf(Text("a glob"), maximum=1000)
@@ -45,7 +47,7 @@ ENVIRONMENT = Record(
             "queue: runs wait for each other; newest: a newer run replaces those that wait.",
             default="queue",
         ),
-        "freeze": Key(ListOf(FREEZE, maximum=100), "Windows in which nothing may change."),
+        "freeze": Key(ListOf(FREEZE, maximum=MAX_FREEZES), "Windows in which nothing may change."),
     },
 )
 PARAMETER = Record(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
-from zoneinfo import available_timezones
 
 from pipelines.definition.containers import read_pairs
-from pipelines.definition.durations import known_timezone, parse_duration
+from pipelines.definition.durations import always_due, cron_problem, known_timezone, parse_duration, timezones
 from pipelines.definition.loader import Node
 from pipelines.definition.model import EnvironmentDef, Freeze, Parameter, Trigger
 from pipelines.definition.report import Report, shown
-from pipelines.definition.schema import ENVIRONMENT, FILE, FREEZE, TRIGGERS
+from pipelines.definition.schema import ENVIRONMENT, FILE, FREEZE, MAX_FREEZES, TRIGGERS
 from pipelines.definition.shapes import BAD
 
 
@@ -60,7 +59,7 @@ def _environment(name: str, node: Node, report: Report, teams: Collection[str] |
     if owner is not None and owner.kind == "scalar" and teams is not None and owner.text not in teams:
         report.unknown(owner, "unknown-team", "team", owner.text, teams)
     values = ENVIRONMENT.read(node, report) if node.kind == "map" else {}
-    items = freezes.items if freezes is not None and freezes.kind == "list" else []
+    items = freezes.items[:MAX_FREEZES] if freezes is not None and freezes.kind == "list" else []
     read = [_freeze(item, report) for item in items]
     return EnvironmentDef(
         name,
@@ -87,8 +86,10 @@ def _freeze(node: Node, report: Report) -> Freeze | None:
         report.add(node.get("end") or node, "bad-value", "the freeze ends before it begins")
     zone = node.get("timezone")
     if zone is not None and zone.kind == "scalar" and not known_timezone(zone.text):
-        report.unknown(zone, "bad-timezone", "time zone", zone.text, available_timezones())
+        report.unknown(zone, "bad-timezone", "time zone", zone.text, timezones())
     seconds = parse_duration(values["duration"]) if "duration" in values else 0.0
+    if seconds and "cron" in values and not cron_problem(values["cron"]) and always_due(values["cron"], seconds):
+        report.add(node.get("duration") or node, "bad-value", "this freeze lasts until it begins again: it never ends")
     return Freeze(**{"reason": "", **values, "duration": seconds})
 
 

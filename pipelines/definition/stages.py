@@ -18,8 +18,8 @@ from pipelines.definition.loader import Node
 from pipelines.definition.matrix import Combination, combinations_of
 from pipelines.definition.model import Gate, GateTeam, Parameter, Retry, StageDef
 from pipelines.definition.placeholders import DOTTED, PLACEHOLDER, RUN_FIELDS, fill
-from pipelines.definition.report import Report
-from pipelines.definition.schema import MAX_STAGES, STAGE
+from pipelines.definition.report import Report, shown
+from pipelines.definition.schema import MAX_NAME, MAX_STAGES, STAGE
 from pipelines.definition.shapes import BAD, has_placeholder
 from pipelines.definition.templates import (
     Budget,
@@ -257,9 +257,13 @@ class _OneStage:
                 key: substitute(node, "matrix", one, self.report, self.reader.budget) for key, node in varying.items()
             }
             values = {axis: node.text for axis, node in one.items()}
+            name = f"{base.name}[{','.join(values.values())}]"
+            if len(name) > MAX_NAME:
+                message = f"the matrix makes a stage of the name {shown(name)}, which has {len(name)} characters"
+                self.report.add(next(iter(one.values())), "bad-value", message, f"at most {MAX_NAME}: shorten values")
             base = replace(
                 base,
-                name=f"{base.name}[{','.join(values.values())}]",
+                name=name,
                 title=nodes["title"].text if "title" in nodes else "",
                 matrix=values,
             )

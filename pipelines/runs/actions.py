@@ -14,7 +14,7 @@ from teams.policy import Action, Subject, can
 from .. import events
 from ..definition.model import StageDef
 from ..models import Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
-from ..states import ENDED, MIRRORED, RUN_ENDED, Reason, State
+from ..states import AGAIN, ENDED, MIRRORED, RUN_ENDED, Reason, State
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
@@ -140,7 +140,10 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
             raise Conflict(why)
         if is_lost(row):
             _give_up(row, changes)
-        _reopen(changes, [row])
+        if row.on_exit:
+            _reopen_exits(changes, [row])
+        else:
+            _reopen(changes, [row])
         wrote(changes, user, "retry", row, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
@@ -158,11 +161,12 @@ def _give_up(stage: Stage, changes: Changes) -> None:
 
 
 def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
-    """Do again, in the same run, all that did not succeed and that this person may retry. What succeeded stays."""
+    """Do again, in the same run, all that did not succeed and that this person may retry. What succeeded stays; exit
+    stages run behind what is done again, so those that failed are only looked at where nothing else has."""
     with transaction.atomic():
         locked = lock(run)
-        bad = (State.FAILED, State.ERROR, State.CANCELED, State.REJECTED)
-        stages = list(Stage.objects.filter(run=run, state__in=bad, on_exit=False).order_by("position"))
+        found = list(Stage.objects.filter(run=run, state__in=AGAIN).order_by("position"))
+        stages = [stage for stage in found if not stage.on_exit] or found
         for stage in stages:
             stage.run = locked
     if why := why_not_taken_up(locked):
@@ -180,7 +184,7 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
         for stage in fresh:
             stage.run = changes.run
         if fresh:
-            _reopen(changes, fresh)
+            (_reopen_exits if fresh[0].on_exit else _reopen)(changes, fresh)
             wrote(changes, user, "retry-failed", None, reason)
             advance_locked(changes.run, changes)
     return Run.objects.get(pk=run)
@@ -195,15 +199,24 @@ def _reopen(changes: Changes, stages: list[Stage]) -> None:
     run.save(update_fields=["stopping", "reason"])
     chosen = {stage.pk for stage in stages}
     also = Stage.objects.filter(run=run, state__in=ENDED).exclude(pk__in=chosen)
-    followers = [s for s in also if s.state == State.OMITTED or s.on_exit]
-    for stage in [*stages, *followers]:
-        again = stage.attempts_made if stage.pk in chosen or stage.on_exit else 0
+    _pend(changes, stages, [s for s in also if s.state == State.OMITTED or s.on_exit])
+
+
+def _reopen_exits(changes: Changes, stages: list[Stage]) -> None:
+    """Make exit stages pending again, with those that were omitted. A cancel stands, and the others are not done
+    twice."""
+    omitted = Stage.objects.filter(run=changes.run, state=State.OMITTED, on_exit=True)
+    _pend(changes, stages, list(omitted.exclude(pk__in=[stage.pk for stage in stages])))
+
+
+def _pend(changes: Changes, chosen: list[Stage], followers: list[Stage]) -> None:
+    for stage, retried in [*((one, True) for one in chosen), *((one, False) for one in followers)]:
         void_approvals(stage, "the stage was retried")
         changes.move(
             stage.pk, stage.name, stage.state, State.PENDING,
-            reason="retried" if stage.pk in chosen else "", extra_attempts=again, plan_digest="", plan=None,
-            stop_requested="", progress={}, commands=[], resumes=0, ended_at=None, started_at=None, artifacts=[],
-            retry_hint={}, freeze_override="",
+            reason="retried" if retried else "", extra_attempts=stage.attempts_made if retried or stage.on_exit else 0,
+            plan_digest="", plan=None, stop_requested="", progress={}, commands=[], resumes=0, ended_at=None,
+            started_at=None, artifacts=[], retry_hint={}, freeze_override="",
         )  # fmt: skip
 
 
@@ -230,8 +243,7 @@ def _skip(row: Stage, changes: Changes, words: str) -> None:
     changes.move(row.pk, row.name, row.state, State.SKIPPED, reason=words)
     if reopens:
         changes.save()
-        omitted = Stage.objects.filter(run=changes.run, state=State.OMITTED)
-        _reopen(changes, list(omitted))
+        (_reopen_exits if row.on_exit else _reopen)(changes, [])
 
 
 def steer(*, stage: int, user: User, command: str, reason: str = "") -> Stage:

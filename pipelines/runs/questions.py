@@ -63,9 +63,9 @@ def only_watched(run: Run) -> str:
 
 
 def went_on_from(run: Run, stages: Sequence[Stage]) -> dict[int, str]:
-    """The stages of this run that have succeeded and behind which, directly or through others, one has begun: its
-    name by their keys."""
-    done = [stage for stage in stages if stage.state == State.SUCCEEDED]
+    """The stages of this run that have succeeded or were skipped, and behind which, directly or through others, one
+    has begun: its name by their keys."""
+    done = [stage for stage in stages if stage.state in (State.SUCCEEDED, State.SKIPPED)]
     if not done:
         return {}
     graph, _ = graph_of(run)
@@ -85,6 +85,12 @@ def is_lost(stage: Stage) -> bool:
     return stage.state == State.UNKNOWN and stage.reason_code == "person"
 
 
+def exits_go_on(stage: Stage) -> bool:
+    """Whether this is an exit stage under way in a run that is being canceled: these go on, so what is said of them
+    counts."""
+    return stage.on_exit and stage.run.stopping == "cancel" and stage.state not in ENDED
+
+
 def why_not_taken_up(run: Run) -> str:
     """Why nothing of this run can be done again as it stands, as a sentence; "" if something may be."""
     if elsewhere := ordered_elsewhere(run):
@@ -101,12 +107,13 @@ def why_not_taken_up(run: Run) -> str:
 def why_not_retried(stage: Stage, went_on: str) -> str:
     """Why this stage cannot be done again in its run as it stands, as a sentence; "" if it can be, by whoever may.
     `went_on` is what `went_on_from` says of it."""
-    if why := why_not_taken_up(stage.run):
+    if (why := why_not_taken_up(stage.run)) and not (is_lost(stage) and exits_go_on(stage)):
         return why
     if went_on:
+        done = "was skipped" if stage.state == State.SKIPPED else "has succeeded"
         return (
-            f"Stage {stage.name} has succeeded, and {went_on} went on from what it made. Run the commit again as a "
-            "new run, so that all of it is done anew."
+            f"Stage {stage.name} {done}, and {went_on} went on from there. Run the commit again as a new run, so that "
+            "all of it is done anew."
         )
     if stage.state not in ENDED and not is_lost(stage):
         return f"It is {stage.state}; only a stage that has ended can be retried."
@@ -115,8 +122,7 @@ def why_not_retried(stage: Stage, went_on: str) -> str:
 
 def why_not_skipped(stage: Stage) -> str:
     """Why this stage cannot be skipped as it stands, as a sentence; "" if it can be, by whoever may."""
-    # The exit stages of a canceled run go on, so what is said of them counts.
-    goes_on = stage.on_exit and stage.run.stopping == "cancel" and stage.state not in ENDED
+    goes_on = exits_go_on(stage)
     if (why := why_not_taken_up(stage.run)) and not goes_on:
         return why
     if stage.kind == "gate" or stage.name == OWNERSHIP_STAGE:

@@ -34,9 +34,10 @@ def start(*, pipeline: Pipeline, push: Push, text: bytes | None, problem: str = 
 
     A file with problems, or none, gives a run that has ended in `error` and says why: a push is never lost silently.
     """
+    # Before anything is locked: a large file takes seconds.
+    result = None if text is None else parse(text, teams=set(Team.objects.values_list("slug", flat=True)))
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
-        result = None if text is None else parse(text, teams=set(Team.objects.values_list("slug", flat=True)))
         run = new_run(pipeline, push)
         if result is None or result.definition is None:
             if result is not None and text is not None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from pipelines.engines import environments
 from pipelines.models import Delivery, Pipeline
 from portal import supervisor
-from portal.cli.client import Client
+from portal.cli.client import Client, stage_path
 from portal.cli.follow import follow
 
 from .organisation import ADMINISTRATOR, PIPELINE, Organisation, demo_file, ensure
@@ -188,7 +188,7 @@ def approver(organisation: Organisation) -> Any:
             for person in organisation.teams[gate["team"]][: max(0, gate["quorum"] - gate["approved"])]:
                 client = Client(organisation.url, organisation.tokens[person])
                 body = {"digest": stage["digest"], "team": gate["team"], "reason": "make demo APPROVE=auto"}
-                client.post(f"runs/{stage['run']}/stages/{stage['name']}/approve", body)
+                client.post(f"{stage_path(stage['run'], stage['name'])}/approve", body)
                 console.print(f"  {person} approves {stage['name']} for {gate['team']}")
 
     return on_gate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_what_may_be_retried_is_what_a_retry_takes(gated, working, speak, cast):
     """Told on the run's page of stages and on the stage's own; `build` has succeeded and `ship` asks after it."""
     client = speak(cast.ann)
     told = {one["name"]: one["may"]["retry"] for one in client.get(RUN).json()["stages"]}
-    assert "ship went on from what it made" in told["build"]["reason"]
+    assert "ship went on from there" in told["build"]["reason"]
     assert client.get(f"{RUN}/stages/build").json()["may"]["retry"] == told["build"]
     answer = client.post(f"{RUN}/stages/build/retry", {}, format="json")
     assert answer.status_code == 409
@@ -202,3 +203,30 @@ def test_things_that_are_not_there_are_named(gated, speak, cast):
         answer = client.get(address)
         assert answer.status_code == 404, address
         assert words in answer.json()["detail"]
+
+
+def test_a_stage_of_a_matrix_is_reached_by_its_whole_name(pipeline, working, speak, cast):
+    text = "matrix: {at: [linux/amd64, linux/arm64]}, gate: {teams: {ops: 1}}"
+    run = begin(pipeline, f"stages:\n  - {{name: go, kind: gate, owner: ops, {text}}}\n")
+    working()
+    client = speak(cast.olga)
+    for name in ("go[linux/amd64]", "go[linux/arm64]"):
+        path = f"{RUN}/stages/{quote(name, safe='')}"
+        seen = client.get(path)
+        assert (seen.status_code, seen.json()["name"]) == (200, name)
+        assert client.get(f"{path}/log").status_code == 200
+        answer = client.post(f"{path}/approve", {"digest": seen.json()["digest"]}, format="json")
+        assert answer.status_code == 200
+    working()
+    assert set(states(run).values()) == {"succeeded"}
+
+
+def test_half_a_character_in_a_conflict_can_be_told(gated, speak, cast):
+    body = json.dumps({"digest": stage(gated, "ship").plan_digest, "values": {"\ud800": "x"}})
+    answer = speak(cast.olga).post(f"{SHIP}/approve", body, content_type="application/json")
+    assert answer.status_code in (400, 409)
+    assert "ud800" in answer.json()["detail"]
+
+
+def test_a_stage_with_a_nul_in_its_name_does_not_exist(gated, speak, cast):
+    assert speak(cast.olga).get(f"{RUN}/stages/%00").status_code == 404

@@ -202,6 +202,17 @@ WRONG = {
     "way out": (
         "build", "{dockerfile: |../Dockerfile}", 'expected a path inside the repository, found "../Dockerfile"', "",
     ),
+    "slug's output": ("slug", "{output: |../..}", 'expected a path inside the repository, found "../.."', ""),
+    "a variable twice": (
+        "command", "{command: [x], env: {KEY: a}, secrets: {|KEY: b}}", '"KEY" stands in env too',
+        "give it in one of them",
+    ),
+    "one route": (
+        "rollout",
+        "{services: {shop: {artifact: build-backend, command: [x], route: /}, web: {artifact: build-backend, "
+        "command: [x], route: |/}}}",
+        '"/" reaches "shop" already', "give it another",
+    ),
     "from the root": (
         "command", "{command: [x], report: |/tmp/x}", 'expected a path inside the repository, found "/tmp/x"', "tmp/x",
     ),
@@ -216,6 +227,7 @@ WRONG = {
 }  # fmt: skip
 ONLY_PARSE = {
     "artifact in", "workspace", "artifacts", "later", "sort", "matrix", "service's artifact", "errors", "regex",
+    "a variable twice", "one route",
 }  # fmt: skip
 
 

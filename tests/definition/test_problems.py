@@ -367,6 +367,27 @@ CASES = {
             "bad-value",
         ),
     ),
+    "matrix that makes long names": (
+        file(source(f"matrix: {{x: [{'x' * 90}], y: [{'y' * 90}]}}")),
+        (
+            3,
+            52,
+            f'the matrix makes a stage of the name "a[{"x" * 57}…", which has 184 characters',
+            "at most 120: shorten values",
+            "bad-value",
+        ),
+    ),
+    "cron where a list is meant": (
+        file("- {name: a, kind: source, owner: dev}", "on:\n  schedule: 0 0 * * *\n"),
+        (3, 13, 'expected a list, found "0 0 * * *"', 'write ["0 0 * * *"]', "wrong-type"),
+    ),
+    "freeze without an end": (
+        file(
+            source("title: x"),
+            'environments: {p: {owner: ops, freeze: [{reason: r, cron: "0 0 * * *", duration: 2d}]}}\n',
+        ),
+        (2, 82, "this freeze lasts until it begins again: it never ends", "", "bad-value"),
+    ),
     "matrix value": (
         file(source("matrix: {x: [1, 1]}")),
         (3, 55, 'the matrix value "1" stands here twice', "", "duplicate"),

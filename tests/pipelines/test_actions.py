@@ -110,6 +110,79 @@ def test_a_skipped_stage_counts_as_done_for_those_behind_it(pipeline, working, c
     assert states(run) == {"build": "succeeded", "test": "skipped", "ship": "succeeded", "report": "succeeded"}
 
 
+EXITS = """
+stages:
+  - {name: ship, kind: command, owner: ops, with: {command: [x]}}
+on_exit:
+  - {name: report, kind: command, owner: ops, with: {command: [x]}}
+  - {name: tidy, kind: command, owner: ops, with: {command: [x]}}
+"""
+
+
+@pytest.mark.parametrize("how", ["skip", "retry", "retry-failed"])
+def test_an_exit_stage_is_skipped_or_retried_alone(pipeline, working, cast, scripts, how):
+    scripts.ends("report", FAILED, Outcome("succeeded"))
+    run = begin(pipeline, EXITS)
+    working()
+    assert Run.objects.get(pk=run.pk).state == "failed"
+    report = stage(run, "report").pk
+    if how == "skip":
+        runs.skip(stage=report, user=cast.olga, reason="nobody reads it")
+    elif how == "retry":
+        runs.retry(stage=report, user=cast.olga)
+    else:
+        runs.retry_failed(run=run.pk, user=cast.olga)
+    working()
+    assert states(run) == {
+        "ship": "succeeded",
+        "report": "skipped" if how == "skip" else "succeeded",
+        "tidy": "succeeded",
+    }
+    assert Run.objects.get(pk=run.pk).state == "succeeded"
+    assert scripts.calls.count(("start", "tidy")) == 1, "who has tidied up does not do so twice"
+    assert scripts.calls.count(("start", "report")) == (1 if how == "skip" else 2)
+
+
+def test_a_lost_exit_stage_of_a_canceled_run_is_retried_and_the_cancel_stands(pipeline, working, cast, scripts):
+    run = begin(pipeline, EXITS)
+    runs.cancel(run=run.pk, user=cast.pete, reason="stop")
+    scripts.probes["report"] = Probe("unknown", "look whether it was sent")
+    claimed_and_lost(run, "report")
+    working()
+    assert stage(run, "report").reason_code == "person"
+    runs.retry(stage=stage(run, "report").pk, user=cast.olga)
+    working()
+    assert states(run) == {"ship": "canceled", "report": "succeeded", "tidy": "succeeded"}
+    assert Run.objects.get(pk=run.pk).state == "canceled"
+
+
+def test_a_skipped_stage_that_others_went_on_from_is_not_done_after_them(pipeline, working, cast, scripts):
+    scripts.ends("test", FAILED)
+    run = begin(pipeline, WORK)
+    working()
+    runs.skip(stage=stage(run, "test").pk, user=cast.ann, reason="flaky today")
+    working()
+    with pytest.raises(runs.Conflict, match="was skipped, and ship went on from there"):
+        runs.retry(stage=stage(run, "test").pk, user=cast.ann)
+
+
+def test_an_exit_stage_that_looks_at_a_failure_does_not_hide_it(pipeline, working, scripts):
+    scripts.ends("ship", FAILED)
+    text = EXITS.replace("name: report,", "name: report, depends: 'ship.Failed || ship.Succeeded',")
+    run = begin(pipeline, text)
+    working()
+    assert states(run) == {"ship": "failed", "report": "succeeded", "tidy": "succeeded"}
+    assert Run.objects.get(pk=run.pk).state == "failed"
+
+
+def test_a_push_by_people_with_long_names_starts_a_run(pipeline, working, scripts):
+    author = f"{'Maximilian ' * 12}<m@example.com>, pushed by {'Release Bot ' * 8}"
+    run = begin(pipeline, WORK, author=author[:300])
+    working()
+    assert set(states(run).values()) == {"succeeded"}
+    assert AuditEntry.objects.filter(actor=author[:150]).exists()
+
+
 def test_a_gate_cannot_be_skipped(pipeline, working, cast):
     run = begin(pipeline, "stages: [{name: go, kind: gate, owner: ops, gate: platform}]")
     working()
@@ -347,11 +420,11 @@ def test_a_stale_token_is_refused(pipeline, working, scripts):
     assert set(states(run).values()) == {"succeeded"}
 
 
-def claimed_and_lost(run: Run):
-    """A worker takes the first stage and dies."""
+def claimed_and_lost(run: Run, name: str = "build"):
+    """A worker takes a stage and dies."""
     from pipelines.engines.local.claim import claim
 
-    build = stage(run, "build")
+    build = stage(run, name)
     claimed = claim(build.pk, run.pk, "elsewhere:1:0.0", timezone.now())
     assert claimed is not None
     Attempt.objects.filter(pk=claimed.attempt).update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -465,7 +538,7 @@ def test_an_attempts_key_is_never_used_again(pipeline, working, scripts):
 def test_a_stage_that_others_went_on_from_is_not_done_again(pipeline, working, cast, scripts):
     run = begin(pipeline, WORK)
     working()
-    with pytest.raises(runs.Conflict, match="test went on from what it made"):
+    with pytest.raises(runs.Conflict, match="test went on from there"):
         runs.retry(stage=stage(run, "build").pk, user=cast.ann)
 
 
