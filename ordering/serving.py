@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import FrameType
 from typing import Any
 
@@ -140,6 +140,40 @@ def closing_while(app: App, draining: Callable[[], bool]) -> App:
         await app(scope, receive, send_closing)
 
     return wrapped
+
+
+def within(app: App, most: int, of: Mapping[str, int]) -> App:
+    """The same app; a body of more than `most` bytes, or than `of` has for its path, is answered with 413 and not read
+    on: an app reads, and keeps, the whole of it before it looks."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        limit, taken, too_large = of.get(scope["path"], most), 0, False
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if length.isdigit() and int(length) > limit:
+            await _refuse(send)
+            return
+
+        async def counted() -> Message:
+            nonlocal taken, too_large
+            message = await receive()
+            taken += len(message.get("body", b""))
+            too_large = too_large or taken > limit
+            return {"type": "http.disconnect"} if too_large else message
+
+        await app(scope, counted, send)
+        if too_large:
+            await _refuse(send)
+
+    return wrapped
+
+
+async def _refuse(send: Send) -> None:
+    headers = [(b"connection", b"close"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

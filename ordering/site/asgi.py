@@ -11,10 +11,14 @@ from django.core.asgi import get_asgi_application
 import ordering
 from ordering import conf
 from ordering.frontend.app import load, with_static
-from ordering.serving import App
+from ordering.measure.agent import BEACON_PATH
+from ordering.measure.middleware import LARGEST_BEACON
+from ordering.serving import App, within
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ordering.site.settings")
-_pages = get_asgi_application()
+# What people send is far below; what is a little above is answered with a page that says so.
+LARGEST_BODY = 2**20
+_pages = within(cast(App, get_asgi_application()), LARGEST_BODY, {BEACON_PATH: LARGEST_BEACON})
 # Without a manifest the pages name the files as they lie in the source.
 _source = [Path(*django.__path__) / "contrib" / "admin" / "static", Path(*ordering.__path__) / "static"]
 _folders = [settings.STATIC_ROOT] if settings.STATIC_ROOT else _source
@@ -22,5 +26,5 @@ application = with_static(
     {name: file for folder in _folders for name, file in load(folder, below=settings.STATIC_URL).items()},
     below=settings.STATIC_URL,
     release=conf.release(),
-    otherwise=cast(App, _pages),
+    otherwise=_pages,
 )

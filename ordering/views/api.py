@@ -20,7 +20,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
-from ordering import conf, estimate, food, orders, payments, pickup, pricing, promos, selectors
+from ordering import conf, estimate, food, guessing, orders, payments, pickup, pricing, promos, selectors
+from ordering.access import client_address
 from ordering.models import MenuItem, Order, Status
 from ordering.pricing import Dish, Group, Line
 from ordering.terms import MAX_EMAIL, Terms, moment_of
@@ -28,6 +29,8 @@ from ordering.views import codes
 from ordering.wishes import MAX_CHOICES, MAX_KEY, MAX_LINES, MIN_KEY, Wish, clean_text, is_key, is_slug
 
 MAX_BODY = 16 * 1024
+# Whose tries are counted beside those of names to sign in with, which hold no blank.
+_KEYS = "idempotency keys"
 FIELDS = {
     "name",
     "note",
@@ -92,14 +95,17 @@ def place(request: HttpRequest) -> JsonResponse:
     "counter"}, or "online" with a "source"). `expected_total` is what the lines cost, before discount and tip,
     and "expected_charge"? what all of it costs: an order that would cost anything else is not placed.
 
-    Whoever has the key and says the same is answered as the one who ordered: take a key that nobody guesses, such as a
-    UUID.
+    Whoever has the key and says the same is answered as the one who ordered, for nobody has to say who they are: take a
+    key that nobody guesses, such as a UUID. Who names keys of others too often is not listened to for a minute.
 
     201 with the receipt; 202 while its payment has no answer yet (ask again with the same key); 402 where the payment
     was declined, and nothing was charged; 200 with the same receipt for the same key and order; 409 where the key
-    placed another order; 422 with the problems; 400, 413 and 415 for a request that cannot be read.
+    placed another order; 422 with the problems; 400, 413 and 415 for a request that cannot be read; 429 after too many
+    of 409.
     """
     try:
+        if guessing.is_held(client_address(request), _KEYS):
+            raise BadRequestError(429, "key_tries", _("Too many tries. Wait a minute, then try again."))
         key = _key(request)
         body = _body(request)
         wish, terms = _wish(body), _terms(body)
@@ -108,6 +114,7 @@ def place(request: HttpRequest) -> JsonResponse:
     except BadRequestError as error:
         return _error(error.status, error.code, str(error))
     except orders.KeyReusedError as error:
+        guessing.failed(client_address(request), _KEYS)
         return _error(409, "key_reused", str(error))
     except orders.CannotPlaceError as error:
         codes.tried(request, error.problems)

@@ -64,7 +64,7 @@ def cancel_order(request: HttpRequest, token: str) -> HttpResponse:
             order=found,
             expect=Status.RECEIVED,
             actor="customer",
-            reason=_("You canceled it. %(reason)s").strip() % {"reason": reason},
+            reason=(_("You canceled it. %(reason)s") % {"reason": reason}).strip(),
         )
     except orders.NotPossibleError:
         context = order_context(Order.objects.get(pk=found.pk)) | {

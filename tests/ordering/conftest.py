@@ -22,8 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def fresh_pages(settings: Any) -> None:
-    """What a test changes is on the menu at once."""
+    """What a test changes is on the menu at once, and nobody has tried anything yet."""
+    from ordering import guessing
+
     settings.SHOP_MENU_MAX_AGE = 0
+    guessing.forget()
 
 
 @pytest.fixture

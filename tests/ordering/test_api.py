@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from ordering import orders
+from ordering import guessing, orders
 from ordering.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +64,16 @@ def test_another_order_under_the_same_key_is_a_conflict(menu):
     conflict = post(order_of(("fries", 2)))
     assert conflict.status_code == 409
     assert conflict.json()["error"]["code"] == "key_reused"
+
+
+def test_nobody_tries_whose_key_is_whose_by_the_dozen(menu):
+    """Without a sum that fits nothing is placed, and yet an answer would tell which keys there are."""
+    post(order_of(("fries", 1)))
+    seen = [post(order_of(("fries", 2)) | {"expected_total": 1}).status_code for _ in range(10)]
+    assert seen == [409] * 8 + [429] * 2
+    assert post(order_of(("fries", 1))).json()["error"]["code"] == "key_tries"
+    guessing.forget()
+    assert post(order_of(("fries", 1))).status_code == 200
 
 
 def test_a_program_says_what_all_of_it_may_cost(menu):

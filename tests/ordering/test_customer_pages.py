@@ -309,6 +309,16 @@ def test_the_customer_reads_why_an_order_was_canceled(client, place):
     assert "The grill is cold." in client.get(order.get_absolute_url()).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [("", "Du hast sie storniert."), ("Doch nicht", "Du hast sie storniert. Doch nicht")]
+)
+def test_why_a_customer_canceled_is_kept_as_they_said_it(client, place, given, kept):
+    order = place()
+    client.cookies["shop_language"] = "de"
+    client.post(reverse("ordering:cancel-order", args=[order.token]), {"reason": given})
+    assert order.events.get(kind="canceled").reason == kept
+
+
 def test_a_wrong_token_is_not_found(client, menu):
     response = client.get(reverse("ordering:order", args=["A" * 22]))
     assert response.status_code == 404

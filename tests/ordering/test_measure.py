@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import socket
 import threading
 import timeit
 from collections.abc import Iterator
@@ -264,6 +265,13 @@ def test_a_shop_without_a_collector_measures_nothing(shop):
     assert shop.client.post("/measure", content=b"{}").status_code == 404
 
 
+def _answer_to_headers_alone(port: int, path: str, header: str, begin: str = "") -> int:
+    """The status that comes while the body is still to come."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{header}\r\n\r\n{begin}".encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
 def test_a_shop_reports_what_it_served(tmp_path, database, built, collector):
     measuring = {"MEASURE_URL": collector.url, "MEASURE_TOKEN": TOKEN, "MEASURE_SAMPLE": "0.5"}
     with Shop(tmp_path / "shop", database=database, built=built, **measuring) as shop:
@@ -278,6 +286,10 @@ def test_a_shop_reports_what_it_served(tmp_path, database, built, collector):
         assert (answer.status_code, answer.content) == (204, b"")
         assert not any(name == "set-cookie" for name in answer.headers)
         assert shop.client.post("/measure", content=b"x" * 2049).status_code == 413
+        assert _answer_to_headers_alone(shop.port, "/measure", "Content-Length: 60000000") == 413
+        assert _answer_to_headers_alone(shop.port, "/checkout/", "Content-Length: 60000000") == 413
+        piece = f"{2049:x}\r\n" + 2049 * "x" + "\r\n"
+        assert _answer_to_headers_alone(shop.port, "/measure", "Transfer-Encoding: chunked", piece) == 413
         assert shop.client.get("/measure").status_code == 405
         assert shop.client.get("/nowhere").status_code == 404
         shop.client.get("/", headers={"X-Burger-Release": "test-release"})
