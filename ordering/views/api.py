@@ -104,8 +104,6 @@ def place(request: HttpRequest) -> JsonResponse:
     of 409.
     """
     try:
-        if guessing.is_held(client_address(request), _KEYS):
-            raise BadRequestError(429, "key_tries", _("Too many tries. Wait a minute, then try again."))
         key = _key(request)
         body = _body(request)
         wish, terms = _wish(body), _terms(body)
@@ -222,6 +220,8 @@ def _error(status: int, code: str, message: str) -> JsonResponse:
 
 
 def _key(request: HttpRequest) -> str:
+    if guessing.is_held(client_address(request), _KEYS):
+        raise BadRequestError(429, "key_tries", _("Too many tries. Wait a minute, then try again."))
     key = request.headers.get("Idempotency-Key", "")
     if not is_key(key):
         message = _(
