@@ -100,6 +100,7 @@ _OPEN = frozenset({State.PENDING, State.WAITING})
 _UNTOUCHED = _OPEN | {State.QUEUED}
 _AFTER = {Do.SKIP: State.SKIPPED, Do.OMIT: State.OMITTED}
 PLANNING = "its plan is being made"
+_NOT_AGREED = "the change of ownership in this file was not agreed to"
 STOPPED = {"cancel": "the run was canceled", "terminate": "the run was terminated"}
 
 
@@ -151,8 +152,7 @@ def _before_the_barrier(snapshot: Snapshot, states: list[str]) -> list[Decision]
     """Nothing of the run may happen until its first stage has succeeded, not even its exit stages; nor afterwards,
     if that has ended otherwise."""
     if states[0] in ENDED:
-        words = "the change of ownership in this file was not agreed to"
-        return [Decision(i, Do.OMIT, words) for i, state in enumerate(states) if state in _OPEN]
+        return [Decision(i, Do.OMIT, _NOT_AGREED) for i, state in enumerate(states) if state in _OPEN]
     if states[0] not in _OPEN or 0 in snapshot.begun:
         return []
     decision = _decide_one(snapshot, states, 0, snapshot.graph.nodes[0])
@@ -190,7 +190,19 @@ def _decide_one(snapshot: Snapshot, states: list[str], position: int, node: Node
     return _enter(snapshot, position, node)
 
 
-def _needs(node: Node, states: list[str]) -> str | None:
+def unmet(graph: Graph, position: int, states: Sequence[str]) -> str:
+    """Why this stage would be omitted as things stand, with the names of the stages that it is about; "" if that is not
+    so."""
+    if graph.nodes[0].barrier and position and states[0] in ENDED and states[0] != State.SUCCEEDED:
+        return _NOT_AGREED
+    node = graph.nodes[position]
+    if not (words := _needs(node, states)):
+        return ""
+    asked = [graph.nodes[need].name for need in node.needs if states[need] not in _MET]
+    return f"{words} ({', '.join(asked[:3])}{', …' if len(asked) > 3 else ''})" if asked else words
+
+
+def _needs(node: Node, states: Sequence[str]) -> str | None:
     """None: not decided yet. "": met. A sentence: it can never be met."""
     for need in node.needs:
         if states[need] not in ENDED:

@@ -49,7 +49,7 @@ def open_questions() -> list[Question]:
     became of it; the longest waiting first."""
     waits = Q(state=State.WAITING, reason_code=Reason.APPROVAL) | Q(state=State.UNKNOWN, reason_code="person")
     stages = list(
-        Stage.objects.filter(waits, run__stopping="")
+        Stage.objects.filter(waits, Q(run__stopping="") | Q(run__stopping="cancel", on_exit=True))
         .select_related("run__pipeline", "run__requested_by")
         .order_by("since", "pk")
     )
@@ -86,6 +86,13 @@ def who_answered(digests: Mapping[int, str]) -> dict[int, set[int]]:
         if not vote.why_not:
             found.setdefault(vote.stage, set()).add(vote.user)
     return found
+
+
+def approved_by(user: User, stages: Iterable[Stage]) -> set[int]:
+    """The keys of those that ask now and that this person has approved already."""
+    asking = [one for one in stages if one.state == State.WAITING and one.reason_code == Reason.APPROVAL]
+    answered = who_answered({stage.pk: asked_digest(stage) for stage in asking})
+    return {stage for stage, people in answered.items() if user.pk in people}
 
 
 def for_user(questions: Iterable[Question], user: User, actor: Actor) -> list[Question]:

@@ -30,7 +30,6 @@ class Action(StrEnum):
     ROLL_BACK = "roll-back"
     OVERRIDE_FREEZE = "override-freeze"
     MANAGE_PIPELINE = "manage-pipeline"
-    MANAGE_TEAM = "manage-team"
     CLEAN_REGISTRY = "clean-registry"
     TEST_ENGINES = "test-engines"
     IMPORT_WORKFLOWS = "import-workflows"
@@ -169,12 +168,6 @@ def _manage_pipeline(actor: Actor, subject: Subject) -> Verdict:
     return _deny("Only a lead of the team that owns this pipeline, or an administrator, may change it.")
 
 
-def _manage_team(actor: Actor, subject: Subject) -> Verdict:
-    if actor.is_admin or actor.leads(subject.owner):
-        return _allow("You lead this team, or you are an administrator.")
-    return _deny("Only a lead of this team, or an administrator, may change it.")
-
-
 def _test_engines(actor: Actor, _: Subject) -> Verdict:
     if actor.is_admin or any(role is not Role.VIEWER for role in actor.roles.values()):
         return _allow("You work in a team, or you are an administrator.")
@@ -206,7 +199,6 @@ _RULES = {
     Action.ROLL_BACK: _owner_only,
     Action.OVERRIDE_FREEZE: _override_freeze,
     Action.MANAGE_PIPELINE: _manage_pipeline,
-    Action.MANAGE_TEAM: _manage_team,
     Action.CLEAN_REGISTRY: _clean_registry,
     Action.TEST_ENGINES: _test_engines,
     Action.IMPORT_WORKFLOWS: _import_workflows,

@@ -9,11 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pipelines import runs, selectors
+from pipelines import inbox, runs, selectors
 from pipelines.models import Environment, Run, Stage
 from pipelines.overtaken import taken_back
-from pipelines.runs.questions import went_on_from
+from pipelines.runs.questions import obstacles
 from pipelines.sentences import Now
+from pipelines.states import ACTIVE
 
 from . import answers, bodies, find, shapes
 from .describe import described
@@ -32,7 +33,8 @@ def run_detail(row: Run, request: Request, stages_from: int = 0, stages_limit: i
     full = {stage.pk: stage for stage in selectors.stages_of(row, {*page, *told, *bad})}
     known = _answers(row, [full[pk] for pk in {*page, *told}], request)
     owners = frozenset(one.owner for one in glances)
-    may = run_may(row, owners, [full[pk] for pk in bad], user, actor)
+    leaving = [one.name for one in glances if one.on_exit and one.state in ACTIVE]
+    may = run_may(row, owners, [full[pk] for pk in bad], leaving, user, actor)
     end = stages_from + len(page)
     return answers.run_detail(row, [_now(one, full, known) for one in glances], may) | {
         "stages": [known[pk] for pk in page],
@@ -55,13 +57,16 @@ def _answers(row: Run, stages: Sequence[Stage], request: Request) -> dict[int, d
     planned = Stage.objects.filter(pk__in=[stage.pk for stage in stages]).exclude(plan=None)
     summaries = dict(planned.values_list("pk", "plan__summary"))
     owners = environment_owners(row)
-    warnings, went_on = taken_back(stages), went_on_from(row, stages)
+    approved = inbox.approved_by(user, stages)
+    warnings, against = taken_back(stages), obstacles(row, stages)
     return {
         stage.pk: answers.stage(
             stage,
             summary=summaries.get(stage.pk),
             have=have.get(stage.pk, {}),
-            may=stage_may(stage, user, actor, owners, went_on.get(stage.pk, "")),
+            may=stage_may(
+                stage, user, actor, owners, obstacle=against.get(stage.pk, ""), approved=stage.pk in approved
+            ),
             warning=warnings.get(stage.pk, ""),
         )
         for stage in stages

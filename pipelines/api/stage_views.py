@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pipelines import runs, selectors
+from pipelines import inbox, runs, selectors
 from pipelines.models import Run, Stage
 from pipelines.overtaken import taken_back
-from pipelines.runs.questions import went_on_from
+from pipelines.runs.questions import obstacles
 from pipelines.states import ENDED
 
 from . import answers, bodies, find, shapes
@@ -27,8 +27,9 @@ def stage_detail(run: Run, name: str, request: Request) -> dict[str, Any]:
     user, actor = find.person(request)
     row = find.stage(run, name)
     have = selectors.have_approved([row]).get(row.pk, {})
-    went_on = went_on_from(run, [row]).get(row.pk, "")
-    may = stage_may(row, user, actor, environment_owners(run), went_on)
+    obstacle = obstacles(run, [row]).get(row.pk, "")
+    approved = bool(inbox.approved_by(user, [row]))
+    may = stage_may(row, user, actor, environment_owners(run), obstacle=obstacle, approved=approved)
     warning = taken_back([row]).get(row.pk, "")
     summary = answers.stage(row, summary=(row.plan or {}).get("summary"), have=have, may=may, warning=warning)
     return answers.stage_detail(row, summary, selectors.attempts_of(row), selectors.approvals_of(row))

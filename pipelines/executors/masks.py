@@ -1,8 +1,8 @@
 """Secrets are replaced by `***` in all that leaves: as they are, encoded, and broken into lines and columns.
 
 Encoded: base64 (also twice), base32, hex, URL and HTML encoding, escapes of JSON, Python and shells. A tool may put
-white space, `\\x`, commas or the addresses of a dump between any two characters of these; so each text is looked at in
-several views, from which that is taken away.
+colours, white space, `\\x`, commas or the addresses of a dump between any two characters of these; so each text is
+looked at in several views, from which that is taken away.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ _SPREAD = 8
 
 _NEW_LINE = r"\r?\n"
 _ADDRESS = _NEW_LINE + r"[0-9a-fA-F]{6,8}:?(?=[ \t])"
+# What terminals do not show: colours, titles.
+_UNSEEN = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])"
+_UNSEEN_BEGINS = r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?"
 # Between the characters of a text.
-_BREAKS = rf"[ \t]*{_ADDRESS}|\s+|(?:\\{{1,4}}r)?\\{{1,4}}n"
+_BREAKS = rf"{_UNSEEN}|[ \t]*{_ADDRESS}|\s+|(?:\\{{1,4}}r)?\\{{1,4}}n"
 # Between the digits of bytes; a dump may show the text itself at the end of its lines.
 _BETWEEN_BYTES = (
     rf"[ \t]{{0,60}}(?:\|[^\n]{{0,16}}\||  [^\n]{{1,16}})?{_ADDRESS}|\\{{1,4}}(?:x|u00)|&\#x|0[xX]|[\s,:;%\"'-]+"
@@ -42,7 +45,7 @@ _BETWEEN_BYTES = (
 _BETWEEN_COLUMNS = rf"\|?{_ADDRESS}[ \t]+(?:[0-9a-fA-F]{{2,4}}[ \t]{{1,3}}){{1,16}}[ \t]*\|?"
 # The same at the end of a text, where the rest of it is still to come.
 _NEXT_ADDRESS = rf"(?:{_NEW_LINE}[0-9a-fA-F]{{0,8}}:?)?[ \t]*"
-_BREAK_BEGINS = rf"(?:\\{{1,4}}(?:r\\{{0,4}})?|{_NEXT_ADDRESS})"
+_BREAK_BEGINS = rf"(?:\\{{1,4}}(?:r\\{{0,4}})?|{_UNSEEN_BEGINS}|{_NEXT_ADDRESS})"
 _BYTES_END = (
     rf"(?:\\{{1,4}}(?:u0?)?|&\#?|[\s,:;%\"'-]0|[ \t]{{0,60}}(?:\|[^\n]{{0,16}}\|?|  [^\n]{{0,16}})?{_NEXT_ADDRESS})"
 )
@@ -68,6 +71,7 @@ class Masker:
         self._forms = list({form: None for value in values for form in _forms(value)})
         self._views = [
             _View(_BREAKS, _BREAK_BEGINS, (form for data in whole for form in _unbroken(data))),
+            _View(r"\\+", r"\\+", (data.decode("utf-8", "surrogateescape").replace("\\", "") for data in whole)),
             _View(_BETWEEN_BYTES, _BYTES_END, (form for data in whole for form in _digits(data)), fold=True),
             _View(_BETWEEN_COLUMNS, _COLUMN_ENDS, (form for data in whole for form in _shown(data))),
         ]
@@ -241,6 +245,10 @@ def _encodings(value: str) -> Iterator[str]:
         yield text[1:-1]
         yield text[1:-1].replace("/", "\\/")
         yield json.dumps(text)[1:-1].removeprefix('\\"').removesuffix('\\"')
+        yield from _without_markup(text[1:-1])
+    yield from _without_markup(value, [_SCRIPT])
+    yield quote(quote(value, safe=""), safe="")
+    yield data.decode("ascii", "ignore").replace("=", "=3D")
     yield repr(value)[1:-1]
     yield repr(data)[2:-1]
     yield html.escape(value)
@@ -251,23 +259,48 @@ def _encodings(value: str) -> Iterator[str]:
     yield "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in data)
 
 
+# What JSON and JavaScript may write as \\u00XX where it is to stand in HTML: Go, PHP, Django.
+_MARKUP = ("&<>", "&<>'")
+_SCRIPT = "\\&<>'\"=-;`"
+
+
+def _without_markup(text: str, sets: Iterable[str] = _MARKUP) -> Iterator[str]:
+    for characters in sets:
+        for digits in ("02x", "02X"):
+            yield text.translate({ord(one): f"\\u00{ord(one):{digits}}" for one in characters})
+
+
+def _in_json(data: bytes) -> Iterator[bytes]:
+    """As it stands in JSON, where that is not as it is."""
+    value = data.decode("utf-8", "surrogateescape")
+    for text in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+        for form in {text, *_without_markup(text)} - {value}:
+            yield form.encode("utf-8", "surrogateescape")
+
+
 def _unbroken(data: bytes) -> Iterator[str]:
     """What is looked for where all white space was taken away: `env | base64`, `od -c`, a list of numbers."""
     yield "".join(data.decode("utf-8", "surrogateescape").split())
     yield from _of_base64(data)
     yield from _base32(data)
+    for text in _in_json(data):  # .dockerconfigjson, the answers of Vault
+        yield from _of_base64(text)
     yield ",".join(map(str, data))
     # A Secret of Kubernetes that holds a file of passwords encoded by themselves, and `base64 | base64`.
-    for text in [*_of_base64(data), *_wrapped(data)]:
-        yield from _of_base64(text.encode())
+    for encoded in [*_of_base64(data), *_wrapped(data)]:
+        yield from _of_base64(encoded.encode())
 
 
 def _digits(data: bytes) -> Iterator[str]:
-    """As bytes in hex, and as the words of two of them that `hexdump` and `od -x` print."""
+    """As bytes in hex and octal, and as the words of two and four of them that `hexdump` and `od` print."""
     yield data.hex()
+    yield "".join(f"{byte:03o}" for byte in data)
     for first in range(2):
-        words = range(first, len(data) - 1, 2)
-        yield "".join(f"{data[at + 1]:02x}{data[at]:02x}" for at in words)
+        words = [int.from_bytes(data[at : at + 2], "little") for at in range(first, len(data) - 1, 2)]
+        for form in ("04x", "06o", "d"):
+            yield "".join(f"{word:{form}}" for word in words)
+    for first in range(4):
+        yield "".join(data[at : at + 4][::-1].hex() for at in range(first, len(data) - 3, 4))
 
 
 def _shown(data: bytes) -> Iterator[str]:

@@ -22,10 +22,10 @@ from .gates import approve, reject
 from .mirrored import adopt
 from .push import Push, receive
 from .record import lost, outcome, planned, produced, progressed, wrote
-from .start import start
+from .start import start, understood
 
 __all__ = [
     "Conflict", "NotAllowed", "Push", "StaleResult", "adopt", "advance", "approve", "cancel", "lost", "outcome",
     "override_freeze", "planned", "produced", "progressed", "receive", "reject", "request", "rerun", "retry",
-    "retry_failed", "roll_back", "skip", "start", "steer", "terminate", "wrote",
+    "retry_failed", "roll_back", "skip", "start", "steer", "terminate", "understood", "wrote",
 ]  # fmt: skip

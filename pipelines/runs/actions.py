@@ -14,7 +14,7 @@ from teams.policy import Action, Subject, can
 from .. import events
 from ..definition.model import StageDef
 from ..models import Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
-from ..states import AGAIN, ENDED, MIRRORED, RUN_ENDED, Reason, State
+from ..states import ACTIVE, AGAIN, ENDED, MIRRORED, RUN_ENDED, Reason, State
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
@@ -23,13 +23,14 @@ from .questions import (
     asked_teams,
     is_lost,
     is_paused,
+    obstacles,
     only_watched,
-    went_on_from,
     why_not_retried,
     why_not_skipped,
     why_not_taken_up,
+    why_not_while_leaving,
 )
-from .record import void_approvals
+from .record import BY_HAND, void_approvals
 from .start import start_built
 
 COMMANDS = ("promote", "promote-full", "abort")
@@ -136,7 +137,7 @@ def retry(*, stage: int, user: User, reason: str = "") -> Stage:
     judge_stage(user, Action.RETRY, stage)
     with transaction.atomic():
         row, changes = stage_locked(stage)
-        if why := why_not_retried(row, went_on_from(row.run, [row]).get(row.pk, "")):
+        if why := why_not_retried(row, obstacles(row.run, [row]).get(row.pk, "")):
             raise Conflict(why)
         if is_lost(row):
             _give_up(row, changes)
@@ -167,9 +168,11 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
         locked = lock(run)
         found = list(Stage.objects.filter(run=run, state__in=AGAIN).order_by("position"))
         stages = [stage for stage in found if not stage.on_exit] or found
+        leaving = Stage.objects.filter(run=run, state__in=ACTIVE, on_exit=True).values_list("name", flat=True)
+        why = why_not_taken_up(locked) or why_not_while_leaving(leaving)
         for stage in stages:
             stage.run = locked
-    if why := why_not_taken_up(locked):
+    if why:
         raise Conflict(why)
     if not stages:
         raise Conflict("Nothing in this run has failed.")
@@ -199,7 +202,7 @@ def _reopen(changes: Changes, stages: list[Stage]) -> None:
     run.save(update_fields=["stopping", "reason"])
     chosen = {stage.pk for stage in stages}
     also = Stage.objects.filter(run=run, state__in=ENDED).exclude(pk__in=chosen)
-    _pend(changes, stages, [s for s in also if s.state == State.OMITTED or s.on_exit])
+    _pend(changes, stages, [s for s in also if s.state == State.OMITTED or (s.on_exit and s.reason_code != BY_HAND)])
 
 
 def _reopen_exits(changes: Changes, stages: list[Stage]) -> None:
@@ -240,7 +243,7 @@ def _skip(row: Stage, changes: Changes, words: str) -> None:
         stop_begun(row, changes, "skip", words)
         return
     reopens = row.state in ENDED
-    changes.move(row.pk, row.name, row.state, State.SKIPPED, reason=words)
+    changes.move(row.pk, row.name, row.state, State.SKIPPED, code=BY_HAND, reason=words)
     if reopens:
         changes.save()
         (_reopen_exits if row.on_exit else _reopen)(changes, [])

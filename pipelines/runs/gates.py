@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from teams.models import User
 from teams.policy import Action
@@ -54,6 +55,9 @@ def reject(*, stage: int, user: User, digest: str, reason: str, team: str = "") 
         _expect_question(row, digest)
         _void_of_those_who_left(row)
         team = _team_for(row, user, team)
+        # Who has approved may think again for as long as others have not.
+        mine = Approval.objects.filter(stage=row, user=user, plan_digest=digest, resumes=row.resumes, voided="")
+        mine.update(voided=f"{user.username} took it back")
         _vote(row, user, team, Approval.Verdict.REJECT, digest, reason)
         wrote(changes, user, "reject", row, reason, team=team, digest=digest)
         words = f"{user.username} rejected it for {team}: {reason}"
@@ -78,6 +82,8 @@ def _expect_question(stage: Stage, digest: str) -> None:
         raise Conflict(f"Stage {stage.name} is {stage.state}; it does not wait for an approval.")
     if stage.run.stopping == "terminate" or (stage.run.stopping and not stage.on_exit):
         raise Conflict("This run is being stopped; only its exit stages go on.")
+    if stage.due_at and stage.due_at <= timezone.now() and not is_paused(stage):
+        raise Conflict(f"This gate expired at {stage.due_at:%Y-%m-%d %H:%M} UTC. Retry the stage to be asked anew.")
     if digest != asked_digest(stage):
         raise Conflict(
             f"The plan has changed: you named {digest[7:19] or 'none'}, what waits now is "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import dag
 from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Run, Stage
 from ..snapshots import graph_of
-from ..states import ENDED, MIRRORED, RUN_ENDED, State
+from ..states import ACTIVE, ENDED, MIRRORED, RUN_ENDED, State
 
 
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,22 +63,51 @@ def only_watched(run: Run) -> str:
     return f"This run only shows what somebody submitted with other tools; {how}."
 
 
-def went_on_from(run: Run, stages: Sequence[Stage]) -> dict[int, str]:
-    """The stages of this run that have succeeded or were skipped, and behind which, directly or through others, one
-    has begun: its name by their keys."""
-    done = [stage for stage in stages if stage.state in (State.SUCCEEDED, State.SKIPPED)]
-    if not done:
+def obstacles(run: Run, stages: Sequence[Stage]) -> dict[int, str]:
+    """What the rest of this run says against doing these of its stages again, as sentences by their keys: others that
+    went on from them, needs that are not met, exit stages under way."""
+    chosen = [stage for stage in stages if stage.state in ENDED or is_lost(stage)]
+    if not chosen:
         return {}
     graph, _ = graph_of(run)
-    idle = (State.PENDING, State.OMITTED)
-    begun = dict(Stage.objects.filter(run=run).exclude(state__in=idle).values_list("position", "name"))
+    rows = list(Stage.objects.filter(run=run).order_by("position").values_list("name", "state"))
+    exits = (row for node, row in zip(graph.nodes, rows, strict=True) if node.on_exit)
+    leaving = why_not_while_leaving(name for name, state in exits if state in ACTIVE)
+    went_on = _went_on_from(graph, rows) if any(stage.state in _DONE for stage in chosen) else {}
+    found = {}
+    for stage in chosen:
+        if leaving and not stage.on_exit:
+            found[stage.pk] = leaving
+        elif stage.state in _DONE and (next_one := went_on.get(stage.position)):
+            done = "was skipped" if stage.state == State.SKIPPED else "has succeeded"
+            found[stage.pk] = (
+                f"Stage {stage.name} {done}, and {next_one} went on from there. Run the commit again as a new run, so "
+                "that all of it is done anew."
+            )
+        elif unmet := dag.unmet(graph, stage.position, [state for _, state in rows]):
+            found[stage.pk] = f"It would only be omitted: {unmet}."
+    return found
+
+
+def why_not_while_leaving(exits: Iterable[str]) -> str:
+    """Why nothing but exit stages can be done again while these are under way: they were to come last. "" if none is."""
+    name = next(iter(exits), "")
+    return f"{name} is under way, which runs at the end. Wait until the run has ended." if name else ""
+
+
+_DONE = (State.SUCCEEDED, State.SKIPPED)
+
+
+def _went_on_from(graph: dag.Graph, rows: Sequence[tuple[str, str]]) -> dict[int, str]:
+    """The first stage that has begun behind each, directly or through others: its name by their positions."""
     nearest: dict[int, int] = {}
-    for position in range(len(graph.nodes) - 1, -1, -1):
-        first = position if position in begun else nearest.get(position)
+    for position in range(len(rows) - 1, -1, -1):
+        idle = rows[position][1] in (State.PENDING, State.OMITTED)
+        first = nearest.get(position) if idle else position
         if first is not None:
             for need in graph.nodes[position].needs:
                 nearest[need] = first
-    return {stage.pk: begun[nearest[stage.position]] for stage in done if stage.position in nearest}
+    return {position: rows[first][0] for position, first in nearest.items()}
 
 
 def is_lost(stage: Stage) -> bool:
@@ -104,20 +134,14 @@ def why_not_taken_up(run: Run) -> str:
     return trimmed(run)
 
 
-def why_not_retried(stage: Stage, went_on: str) -> str:
+def why_not_retried(stage: Stage, obstacle: str) -> str:
     """Why this stage cannot be done again in its run as it stands, as a sentence; "" if it can be, by whoever may.
-    `went_on` is what `went_on_from` says of it."""
+    `obstacle` is what `obstacles` says of it."""
     if (why := why_not_taken_up(stage.run)) and not (is_lost(stage) and exits_go_on(stage)):
         return why
-    if went_on:
-        done = "was skipped" if stage.state == State.SKIPPED else "has succeeded"
-        return (
-            f"Stage {stage.name} {done}, and {went_on} went on from there. Run the commit again as a new run, so that "
-            "all of it is done anew."
-        )
     if stage.state not in ENDED and not is_lost(stage):
         return f"It is {stage.state}; only a stage that has ended can be retried."
-    return ""
+    return obstacle
 
 
 def why_not_skipped(stage: Stage) -> str:

@@ -212,9 +212,12 @@ def _canceled(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> 
     _close(row, State.CANCELED, result.reason, result.data, changes)
     ending = _ENDING_OF_A_STOP.get(stage.stop_requested, State.CANCELED)
     words = _why_stopped(stage) if stage.stop_requested else result.reason
-    changes.move(stage.pk, stage.name, stage.state, ending, reason=words or "canceled", stop_requested="")
+    code = BY_HAND if ending is State.SKIPPED else ""
+    changes.move(stage.pk, stage.name, stage.state, ending, code=code, reason=words or "canceled", stop_requested="")
 
 
+# The code of what a person skipped, and not its condition.
+BY_HAND = "skip"
 # Between why a stage is stopped and why it has not been yet.
 _NOT_YET = "; it cannot be stopped yet: "
 _ENDING_OF_A_STOP = {"reject": State.REJECTED, "skip": State.SKIPPED}

@@ -16,7 +16,7 @@ from teams.models import Team, User
 
 from .. import events
 from ..definition.model import Definition, StageDef
-from ..definition.parse import parse
+from ..definition.parse import Result, parse
 from ..definition.placeholders import resolve_stage
 from ..definition.report import format_problems
 from ..models import Pipeline, Run, Stage, new_stage
@@ -29,13 +29,21 @@ from .push import PUSHED_BY, Push
 TEXT_LIMIT = 300
 
 
-def start(*, pipeline: Pipeline, push: Push, text: bytes | None, problem: str = "") -> Run:
-    """Begin a run of the pipeline file `text` (None when there is none, which `problem` explains).
+def understood(text: bytes) -> Result:
+    """A pipeline file as this portal's teams make it. Not for within a transaction: a large file takes seconds."""
+    return parse(text, teams=set(Team.objects.values_list("slug", flat=True)))
+
+
+def start(
+    *, pipeline: Pipeline, push: Push, text: bytes | None, problem: str = "", result: Result | None = None
+) -> Run:
+    """Begin a run of the pipeline file `text` (None when there is none, which `problem` explains); `result` is what
+    `understood` says of it, for those who call from within a transaction.
 
     A file with problems, or none, gives a run that has ended in `error` and says why: a push is never lost silently.
     """
-    # Before anything is locked: a large file takes seconds.
-    result = None if text is None else parse(text, teams=set(Team.objects.values_list("slug", flat=True)))
+    if result is None and text is not None:
+        result = understood(text)
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
         run = new_run(pipeline, push)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
 from pipelines.runs.actions import requested_by, stage_subject
-from pipelines.runs.questions import is_lost, is_paused, why_not_retried, why_not_skipped, why_not_taken_up
+from pipelines.runs.questions import is_lost, is_paused, obstacles, why_not_retried, why_not_skipped, why_not_taken_up
 from pipelines.runs.values import Asked, asked_values
-from pipelines.selectors import AGAIN
-from pipelines.states import MIRRORED, RUN_ENDED, Reason, State
+from pipelines.states import AGAIN, MIRRORED, RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can
 
@@ -71,7 +70,7 @@ def decision(question: Question, user: User, actor: Actor) -> Decision:
         question=question,
         approve=approve_label(stage),
         why_not=why_not,
-        may_reject=bool(reject) and user.pk not in question.answered,
+        may_reject=bool(reject),
         reason_required=bool((stage.definition.get("gate") or {}).get("reason_required")),
         teams=mine if len(mine) > 1 else (),
         values=asked_values(stage),
@@ -102,7 +101,8 @@ def stage_controls(stage: Stage, user: User, actor: Actor) -> Controls:
     if stage.kind == "rollout" and (is_paused(stage) or (stage.state == State.RUNNING and stage.reason_code != "plan")):
         _steer(controls, can(actor, Action.STEER, subject))
     # What has succeeded, or was skipped, has no button: few want it again, and the API has it for them.
-    if (stage.state in AGAIN or lost) and not why_not_retried(stage, ""):
+    again = stage.state in AGAIN or lost
+    if again and not why_not_retried(stage, obstacles(stage.run, [stage]).get(stage.pk, "")):
         hint = "It was looked at, and may be done once more." if lost else ""
         controls.add(
             can(actor, Action.RETRY, subject), "retry", Control("retry", "Retry this stage", hint=hint, tone="primary")

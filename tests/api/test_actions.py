@@ -34,6 +34,9 @@ def test_a_gate_is_approved_by_its_teams_with_the_digest_that_they_read(gated, w
     assert told.status_code == 200
     assert [team["approved"] for team in told.json()["gate"]["teams"]] == [1, 0]
     assert told.json()["approvals"][0]["user"] == "olga"
+    may = olga.get(SHIP).json()["may"]
+    assert (may["approve"]["allowed"], may["reject"]["allowed"]) == (False, True)
+    assert olga.post(f"{SHIP}/approve", {"digest": seen["digest"]}, format="json").status_code == 409
     assert pete.post(f"{SHIP}/approve", {"digest": seen["digest"]}, format="json").json()["state"] == "queued"
     working()
     assert pete.get(RUN).json()["state"] == "succeeded"

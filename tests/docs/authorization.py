@@ -42,7 +42,6 @@ ACTIONS = {
     Action.ROLL_BACK: "bring a kept release back to an environment",
     Action.OVERRIDE_FREEZE: "let a stage go on in a frozen environment",
     Action.MANAGE_PIPELINE: "set a pipeline up, change it, see and renew its webhook secret",
-    Action.MANAGE_TEAM: "change a team",
     Action.CLEAN_REGISTRY: "see which images a registry needs no more, and delete them",
     Action.TEST_ENGINES: "test an engine, a registry or a cluster",
     Action.IMPORT_WORKFLOWS: "have workflows of Argo read and drawn",

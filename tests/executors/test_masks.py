@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import json
+import quopri
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+from django.utils.html import escapejs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,6 +181,11 @@ ENCODINGS: dict[str, Encode] = {
     "od -tx1": by("od", "-tx1"),
     "od -x": by("od", "-x"),
     "od -c": by("od", "-c"),
+    "od": by("od"),
+    "od -b": by("od", "-b"),
+    "od -d": by("od", "-d"),
+    "od -tx4": by("od", "-tx4"),
+    "in colours": lambda data: data.decode().replace(PLAIN, f"{PLAIN[:9]}\x1b[01;31m\x1b[K{PLAIN[9:]}\x1b[m\x1b[K"),
     "xxd": lambda data: dump(data, "{0:08x}: {2:<40} {3}"),
     "hex in columns": wrapped(lambda data: data.hex(" ").encode()),
 }  # fmt: skip
@@ -211,6 +219,49 @@ def test_nothing_of_it_is_left_however_it_was_encoded(name: str, before: str) ->
     assert "***" in masked
     assert masked.startswith("It is\n")
     assert masked.endswith("\nand goes on")
+
+
+# Of what JSON, shells and expressions write otherwise; its end tells whether it was seen.
+MARKED = "p&ss<word>='9\"x\\Q-long~0123456789"
+
+
+def go_json(value: object, form: str = "02x") -> str:
+    """As Go's encoding/json writes it; PHP's JSON_HEX_TAG and Django's json_script use capitals."""
+    return json.dumps(value).translate({ord(one): f"\\u00{ord(one):{form}}" for one in "&<>"})
+
+
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "json of go": go_json,
+    "json for html": lambda value: go_json(value, "02X"),
+    "escapejs": escapejs,
+    "base64 of json": lambda value: base64.b64encode(json.dumps({"password": value}).encode()).decode(),
+    "base64 of go's": lambda value: base64.b64encode(go_json({"password": value}).encode()).decode(),
+    "%q": lambda value: by("bash", "-c", 'printf %q "$(cat)"')(value.encode()),
+    "an expression": re.escape,
+    "twice in an address": lambda value: quote(quote(value, safe=""), safe=""),
+    "quoted-printable": lambda value: quopri.encodestring(value.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_masks_what_is_written_otherwise_for_markup_and_shells(name: str) -> None:
+    masked = Masker([MARKED]).mask(f"before {WRITTEN[name](MARKED)} after")
+    assert masked.startswith("before ")
+    assert "***" in masked
+    assert "0123456789" not in masked
+    assert base64.b64encode(b"0123456789")[2:12].decode() not in masked
+    assert len(masked) < 60
+
+
+def test_colours_hide_no_secret_however_the_text_is_cut() -> None:
+    text = "It is \x1b[1mp&ss<\x1b[01;31m\x1b[Kword\x1b[m\x1b[K>=\x1b]0;title\x07'9\"x\\Q-long~0123456789\x1b[m!"
+    masker = Masker([MARKED])
+    assert masker.mask(text) == "It is \x1b[1m***\x1b[m!"
+    for size in (1, 3, 7, 20):
+        stream = masker.stream()
+        told = "".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.end()
+        assert "word" not in told
+        assert "0123456789" not in told
 
 
 @pytest.mark.parametrize("size", [5, 40, 78])
@@ -274,7 +325,7 @@ def test_much_output_is_masked_in_good_time() -> None:
         assert masker.mask(text) == text
 
 
-@pytest.mark.parametrize("atom", ["ab", "abcd ", "0", " ", "|", "\\", "00000010: ", "  x"])
+@pytest.mark.parametrize("atom", ["ab", "abcd ", "0", " ", "|", "\\", "00000010: ", "  x", "\x1b[", "\x1b]", "\x1b[0m"])
 @pytest.mark.parametrize("end", ["!", "\n", "g"])
 def test_no_text_makes_it_think_for_ever(atom, end):
     """An expression that matches one text in two ways would try them all: for a line of digits longer than a life."""

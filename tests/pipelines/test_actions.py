@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from pipelines import runs
+from pipelines import inbox, runs
 from pipelines.engines.local import worker
 from pipelines.engines.local.sweep import sweep
 from pipelines.executors import registry
@@ -150,6 +150,7 @@ def test_a_lost_exit_stage_of_a_canceled_run_is_retried_and_the_cancel_stands(pi
     claimed_and_lost(run, "report")
     working()
     assert stage(run, "report").reason_code == "person"
+    assert [question.stage.name for question in inbox.open_questions()] == ["report"]
     runs.retry(stage=stage(run, "report").pk, user=cast.olga)
     working()
     assert states(run) == {"ship": "canceled", "report": "succeeded", "tidy": "succeeded"}
@@ -164,6 +165,50 @@ def test_a_skipped_stage_that_others_went_on_from_is_not_done_after_them(pipelin
     working()
     with pytest.raises(runs.Conflict, match="was skipped, and ship went on from there"):
         runs.retry(stage=stage(run, "test").pk, user=cast.ann)
+
+
+def test_what_a_person_skipped_of_the_exit_stages_stays_skipped(pipeline, working, cast, scripts):
+    scripts.ends("ship", FAILED, Outcome("succeeded"))
+    run = begin(pipeline, EXITS)
+    runs.skip(stage=stage(run, "report").pk, user=cast.olga, reason="nobody reads it")
+    working()
+    runs.retry(stage=stage(run, "ship").pk, user=cast.olga)
+    working()
+    assert states(run) == {"ship": "succeeded", "report": "skipped", "tidy": "succeeded"}
+
+
+def test_nothing_is_done_again_beside_what_is_to_come_last(pipeline, working, cast, scripts):
+    scripts.ends("ship", FAILED)
+    run = begin(pipeline, EXITS)
+    scripts.ends("report", Outcome("engine", "no engine"))
+    working()
+    assert stage(run, "report").state == "waiting"
+    for again in (
+        lambda: runs.retry(stage=stage(run, "ship").pk, user=cast.olga),
+        lambda: runs.retry_failed(run=run.pk, user=cast.olga),
+    ):
+        with pytest.raises(runs.Conflict, match="report is under way, which runs at the end"):
+            again()
+    assert scripts.calls.count(("start", "ship")) == 1
+
+
+def test_what_would_only_be_omitted_again_is_not_retried(pipeline, working, cast, scripts):
+    scripts.ends("build", FAILED)
+    run = begin(pipeline, WORK)
+    working()
+    with pytest.raises(runs.Conflict, match=r"only be omitted: a stage that it needs did not succeed \(build\)"):
+        runs.retry(stage=stage(run, "test").pk, user=cast.ann)
+    assert stage(run, "report").state == "succeeded", "what came last is not done again"
+
+
+def test_who_has_approved_may_think_again_while_the_gate_is_closed(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "{teams: {ops: 1, platform: 1}}")
+    working()
+    ship = stage(run, "ship")
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    runs.reject(stage=ship.pk, user=cast.olga, digest=ship.plan_digest, reason="I misread it")
+    assert stage(run, "ship").state == "rejected"
+    assert [row.voided for row in Approval.objects.order_by("pk")] == ["olga took it back", ""]
 
 
 def test_an_exit_stage_that_looks_at_a_failure_does_not_hide_it(pipeline, working, scripts):
@@ -266,6 +311,17 @@ def test_a_gate_expires(pipeline, working, cast, scripts):
     ship = stage(run, "ship")
     assert ship.state == "rejected"
     assert "expired" in ship.reason
+
+
+def test_a_gate_that_has_expired_is_closed_before_anybody_came_by(pipeline, working, cast, scripts):
+    run = begin(pipeline, GATED % "{teams: {ops: 1}, expires: 1h}")
+    working()
+    Stage.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    ship = stage(run, "ship")
+    with pytest.raises(runs.Conflict, match="This gate expired"):
+        runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    sweep()
+    assert stage(run, "ship").state == "rejected"
 
 
 def test_a_paused_stage_goes_on_with_the_same_attempt(pipeline, working, cast, scripts):

@@ -58,7 +58,7 @@ def test_who_pushed_does_not_approve_unless_the_gate_says_so():
 def test_an_administrator_runs_the_place_but_does_not_speak_for_teams():
     admin = Actor(username="root", is_admin=True)
     allowed = {action for action in Action if can(admin, action, OPS_STAGE)}
-    running = {Action.MANAGE_PIPELINE, Action.MANAGE_TEAM, Action.TEST_ENGINES, Action.IMPORT_WORKFLOWS}
+    running = {Action.MANAGE_PIPELINE, Action.TEST_ENGINES, Action.IMPORT_WORKFLOWS}
     assert allowed == {Action.VIEW, *running}
 
 

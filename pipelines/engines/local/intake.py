@@ -96,11 +96,14 @@ def _start(row: Delivery, commit: Commit) -> None:
     """The run and the end of the delivery in one transaction, so that neither is ever there without the other."""
     author = everybody(row.author, commit.author)
     push = replace(as_push(row), commit=commit.name, subject=row.subject or commit.subject, author=author)
+    # A large file takes seconds to read, and SQLite's one writer would keep everybody waiting for as long.
+    why = not_triggered(commit.text, push.ref, commit.paths) if push.trigger == "push" else ""
+    result = runs.understood(commit.text) if commit.text is not None and not why else None
     with transaction.atomic():
         fresh = Delivery.objects.select_for_update().get(pk=row.pk)
         if not fresh.open:
             return
-        if push.trigger == "push" and (why := not_triggered(commit.text, push.ref, commit.paths)):
+        if why:
             _close(row, note=why)
             return
         path = row.pipeline.definition_path
@@ -108,6 +111,7 @@ def _start(row: Delivery, commit: Commit) -> None:
             pipeline=row.pipeline,
             push=push,
             text=commit.text,
+            result=result,
             problem=commit.problem
             or f"{path} was not found at commit {commit.name[:12]}. Add it, or name another path in the pipeline.",
         )
