@@ -47,10 +47,17 @@ class InboxView(APIView):
 
         def told(question: inbox.Question) -> dict[str, Any]:
             stage = question.stage
-            return answers.question(question, stage_may(
-                    stage, user, actor, owners.get(stage.run.pipeline_id, {}),
-                    obstacle="", approved=user.pk in question.answered,
-                ))
+            return answers.question(
+                question,
+                stage_may(
+                    stage,
+                    user,
+                    actor,
+                    owners.get(stage.run.pipeline_id, {}),
+                    obstacle="",
+                    approved=user.pk in question.answered,
+                ),
+            )
 
         others = inbox.waits_on_others(questions, user, actor)
         mine = [told(question) for question in inbox.for_user(questions, user, actor)]

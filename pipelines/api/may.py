@@ -10,7 +10,13 @@ from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
 from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
-from pipelines.runs.questions import is_paused, why_not_retried, why_not_skipped, why_not_taken_up, why_not_while_leaving
+from pipelines.runs.questions import (
+    is_paused,
+    why_not_retried,
+    why_not_skipped,
+    why_not_taken_up,
+    why_not_while_leaving,
+)
 from pipelines.states import RUN_ENDED, Reason, State
 from teams.models import User
 from teams.policy import Action, Actor, Subject, Verdict, can

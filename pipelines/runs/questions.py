@@ -90,7 +90,7 @@ def obstacles(run: Run, stages: Sequence[Stage]) -> dict[int, str]:
 
 
 def why_not_while_leaving(exits: Iterable[str]) -> str:
-    """Why nothing but exit stages can be done again while these are under way: they were to come last. "" if none is."""
+    """Why nothing but exit stages can be done again while these are under way: they come last. "" if none is."""
     name = next(iter(exits), "")
     return f"{name} is under way, which runs at the end. Wait until the run has ended." if name else ""
 
