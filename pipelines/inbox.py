@@ -13,6 +13,7 @@ from teams.policy import Action, Actor, Role, can
 
 from .models import Approval, Stage
 from .overtaken import taken_back
+from .runs.accept import look_at
 from .runs.actions import stage_subject
 from .runs.questions import asked_digest, asked_teams
 from .states import Reason, State
@@ -63,6 +64,7 @@ def questions_of(stages: Sequence[Stage]) -> list[Question]:
     for vote in votes_on(digests):
         votes.setdefault(vote.stage, []).append(vote)
     warnings = taken_back(stages)
+    look_at([stage.run for stage in stages])
     return [_question(stage, votes.get(stage.pk, []), warnings.get(stage.pk, "")) for stage in stages]
 
 

@@ -73,6 +73,7 @@ class Run(models.Model):
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    pushers = models.JSONField(default=list, help_text="Keys of the people who pushed this commit, in any run of it.")
     definition = models.ForeignKey(DefinitionVersion, null=True, on_delete=models.PROTECT, related_name="runs")
     parameters = models.JSONField(default=dict)
     engine = models.CharField(max_length=10, default="local")
@@ -92,6 +93,7 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["state", "-id"], name="run_by_state"),
             models.Index(fields=["pipeline", "-id"], name="run_by_pipeline"),
+            models.Index(fields=["pipeline", "commit"], name="run_by_commit"),
         ]
 
     def __str__(self) -> str:

@@ -85,6 +85,8 @@ def commands() -> dict[str, list[str]]:
         "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
         # Small frames for many sockets: compressing each costs more than it saves.
         "--ws-per-message-deflate", "false",
+        # Without a proxy anybody could name an address, and limits go by it.
+        "--proxy-headers" if settings.SECURE_PROXY_SSL_HEADER else "--no-proxy-headers",
     ]  # fmt: skip
     return {
         "web": web,

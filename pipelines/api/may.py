@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.models import Pipeline, Run, Stage
+from pipelines.runs.accept import outdated
 from pipelines.runs.actions import COMMANDS, requested_by, stage_subject
 from pipelines.runs.questions import (
     is_paused,
@@ -38,11 +39,12 @@ def stage_may(
     subject = stage_subject(stage, user)
     asks, steers = _not_asking(stage), _not_steerable(stage)
     said = "You have approved this plan already; a person counts once." if approved else ""
+    old = "" if asks or is_paused(stage) else outdated(stage)
     steer = can(actor, Action.STEER, subject)
     owner = Subject(owner=owners.get(stage.environment, stage.owner))
     frozen = stage.state == State.WAITING and stage.reason_code == Reason.WINDOW
     return {
-        "approve": _said(asks or said, can(actor, Action.APPROVE, subject)),
+        "approve": _said(asks or said or old, can(actor, Action.APPROVE, subject)),
         "reject": _said(asks, can(actor, Action.REJECT, subject)),
         "retry": _said(why_not_retried(stage, obstacle), can(actor, Action.RETRY, subject)),
         "skip": _said(why_not_skipped(stage), can(actor, Action.SKIP, subject)),

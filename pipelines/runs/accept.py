@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from django.utils import timezone
@@ -109,6 +111,63 @@ def sync_environments(pipeline: Pipeline, definition: Definition) -> None:
 
 def _freeze(freeze: dict[str, Any]) -> dict[str, Any]:
     return {key: str(value) if key in ("start", "end") else value for key, value in freeze.items()}
+
+
+# Of what another file says of a stage: whom the work, and the question before it, is taken from.
+_RIGHTS = ("owner", "gate")
+
+
+def outdated(stage: Stage) -> str:
+    """Why those whom this stage asks may not decide about it any more, as a sentence; "" while they may. A run keeps
+    the file that it began with, but what another file has given to other teams since is theirs."""
+    run = stage.run
+    if not hasattr(run, "_taken"):
+        look_at([run])
+    name, place = stage.definition.get("group") or stage.name, f"environment {stage.environment}"
+    changes: list[GuardedChange] = run._taken  # type: ignore[attr-defined]
+    found = next((one for one in changes if one.field in _RIGHTS and one.stage in (name, place)), None)
+    if found is None:
+        return ""
+    return (
+        f"Another pipeline file counts since this run began: the {found.field} of {found.stage} is {found.before}, and "
+        f"was {found.after}. Start the commit again, so that those are asked who own it now."
+    )
+
+
+def look_at(runs: Collection[Run]) -> None:
+    """Find out for many runs at once what `outdated` has to know: what their files would take from teams that own it
+    now, and that did not agree to it in the very run."""
+    old = []
+    for run in runs:
+        run._taken = []  # type: ignore[attr-defined]
+        if run.definition_id is not None and run.pipeline.accepted_id not in (None, run.definition_id):
+            old.append(run)
+    if not old:
+        return
+    pipelines = {run.pipeline_id for run in old}
+    environments: dict[int, list[tuple[str, str]]] = {pipeline: [] for pipeline in pipelines}
+    rows = Environment.objects.filter(pipeline__in=pipelines).order_by("name")
+    for pipeline, name, owner in rows.values_list("pipeline", "name", "owner"):
+        environments[pipeline].append((name, owner))
+    versions = {run.definition_id for run in old} | {run.pipeline.accepted_id for run in old}
+    digests = dict(DefinitionVersion.objects.filter(pk__in=versions).values_list("pk", "digest"))
+    asked = Stage.objects.filter(run__in=old, name=OWNERSHIP_STAGE, state=State.SUCCEEDED)
+    agreed = {run: definition["with_"]["changes"] for run, definition in asked.values_list("run", "definition")}
+    for run in old:
+        count, own = digests[run.pipeline.accepted_id or 0], digests[run.definition_id or 0]
+        found = _taken(count, own, tuple(environments[run.pipeline_id]), run.pipeline.owner)
+        said = agreed.get(run.pk, [])
+        run._taken = [one for one in found if json.loads(json.dumps(asdict(one))) not in said]  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=128)
+def _taken(
+    accepted: str, version: str, environments: tuple[tuple[str, str], ...], keeper: str
+) -> tuple[GuardedChange, ...]:
+    """Of two versions by their digests, whose texts never change."""
+    texts = dict(DefinitionVersion.objects.filter(digest__in=(accepted, version)).values_list("digest", "text"))
+    old, new = parse(texts[accepted]).definition, parse(texts[version]).definition
+    return guarded_changes(old, new, dict(environments), keeper=keeper) if old and new else ()
 
 
 def overtaken(stage: Stage) -> str:

@@ -15,6 +15,7 @@ from .. import events
 from ..definition.model import StageDef
 from ..models import Attempt, Delivery, Environment, Pipeline, Release, Run, Stage, stage_label
 from ..states import ACTIVE, AGAIN, ENDED, MIRRORED, RUN_ENDED, Reason, State
+from .accept import outdated
 from .advance import advance_locked, lock
 from .changes import Changes
 from .errors import Conflict, NotAllowed
@@ -58,8 +59,9 @@ def run_subject(run: Run, user: User) -> Subject:
 
 
 def requested_by(run: Run, user: User) -> bool:
-    """Whether this person pushed or requested the run, as far as the commit, the provider or the session tell."""
-    if run.requested_by_id == user.pk:
+    """Whether this person pushed its commit or requested the run, as far as the commit, the provider or the session
+    tell."""
+    if run.requested_by_id == user.pk or user.pk in run.pushers:
         return True
     address = user.email.lower()
     return bool(address) and f"<{address}>" in run.author.lower()
@@ -180,7 +182,9 @@ def retry_failed(*, run: int, user: User, reason: str = "") -> Run:
     mine = [stage for stage in stages if can(actor, Action.RETRY, stage_subject(stage, user))]
     if not mine:
         judge(user, Action.RETRY, stage_subject(stages[0], user), f"stage:{stage_label(stages[0])}")
-    stages = mine
+    stages = [stage for stage in mine if not outdated(stage)]
+    if not stages:
+        raise Conflict(outdated(mine[0]))
     with transaction.atomic():
         changes = Changes(lock(run))
         fresh = [s for s in Stage.objects.filter(pk__in=[s.pk for s in stages]) if s.state in ENDED]

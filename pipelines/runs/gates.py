@@ -13,6 +13,7 @@ from teams.policy import Action
 from ..models import Approval, Stage
 from ..states import Reason, State
 from ..votes import approvals_by_team, asks, votes_on
+from .accept import outdated
 from .actions import judge_stage, resume, stage_locked, stop_begun, wrote
 from .advance import advance_locked
 from .errors import Conflict
@@ -29,6 +30,9 @@ def approve(
     with transaction.atomic():
         row, changes = stage_locked(stage)
         _expect_question(row, digest)
+        # What is under way was approved, and somebody has to say how it goes on.
+        if not is_paused(row) and (old := outdated(row)):
+            raise Conflict(old)
         _void_of_those_who_left(row)
         gate = row.definition.get("gate") or {}
         if gate.get("reason_required") and not reason.strip():

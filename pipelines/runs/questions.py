@@ -12,6 +12,7 @@ from ..definition.ownership import OWNERSHIP_STAGE
 from ..models import Run, Stage
 from ..snapshots import graph_of
 from ..states import ACTIVE, ENDED, MIRRORED, RUN_ENDED, State
+from .accept import outdated
 
 
 def question(*, key: str, resumes: int, reason: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,6 +85,8 @@ def obstacles(run: Run, stages: Sequence[Stage]) -> dict[int, str]:
                 f"Stage {stage.name} {done}, and {next_one} went on from there. Run the commit again as a new run, so "
                 "that all of it is done anew."
             )
+        elif old := outdated(stage):
+            found[stage.pk] = old
         elif unmet := dag.unmet(graph, stage.position, [state for _, state in rows]):
             found[stage.pk] = f"It would only be omitted: {unmet}."
     return found
@@ -154,6 +157,8 @@ def why_not_skipped(stage: Stage) -> str:
     if stage.run.stopping and not goes_on:
         return "This run was canceled, so nothing goes on behind it. Retry what failed, or run its commit again."
     went_wrong = stage.state in (State.FAILED, State.ERROR)
+    if not is_paused(stage) and (old := outdated(stage)):
+        return old
     # What failed while its plan was made was approved by nobody.
     if is_paused(stage) or (went_wrong and (stage.plan_digest or not stage.gated)):
         return ""

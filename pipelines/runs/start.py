@@ -77,9 +77,18 @@ def new_run(pipeline: Pipeline, push: Push) -> Run:
         author=push.author[:TEXT_LIMIT],
         trigger=push.trigger,
         requested_by=push.requested_by or _pusher(push),
+        pushers=_pushers_before(pipeline, push),
         rerun_of=push.rerun_of,
         parameters=dict(push.parameters),
     )
+
+
+def _pushers_before(pipeline: Pipeline, push: Push) -> list[int]:
+    """Who pushed this commit before: to run it again makes it nobody else's."""
+    if push.trigger in ("push", "rollback"):
+        return []
+    runs = Run.objects.filter(pipeline=pipeline, commit=push.commit, trigger="push").values_list("requested_by")
+    return sorted({key for (key,) in runs.distinct() if key is not None})
 
 
 def _pusher(push: Push) -> User | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pipelines.inbox import Question
 from pipelines.models import Environment, Run, Stage
+from pipelines.runs.accept import outdated
 from pipelines.runs.actions import requested_by, stage_subject
 from pipelines.runs.questions import is_lost, is_paused, obstacles, why_not_retried, why_not_skipped, why_not_taken_up
 from pipelines.runs.values import Asked, asked_values
@@ -65,7 +66,9 @@ def decision(question: Question, user: User, actor: Actor) -> Decision:
     subject = stage_subject(stage, user)
     approve, reject = can(actor, Action.APPROVE, subject), can(actor, Action.REJECT, subject)
     mine = tuple(team for team in question.asked if actor.works_in(team))
-    why_not = _already(question, user, mine) if approve else approve.reason
+    why_not = approve.reason
+    if approve:
+        why_not = _already(question, user, mine) or ("" if is_paused(stage) else outdated(stage))
     return Decision(
         question=question,
         approve=approve_label(stage),

@@ -74,6 +74,9 @@ def test_no_list_costs_more_queries_when_it_is_longer(gated, released, working, 
     client = speak(cast.olga)
     lists = ["/api/runs", "/api/inbox", "/api/audit", "/api/pipelines", "/api/environments", "/api/tokens",
              "/api/pipelines/demo/definitions", "/api/environments/demo/staging", RUN, f"{RUN}/events"]  # fmt: skip
+    # One that asks under another file than the one that counts, which has to be looked at.
+    begin(pipeline, "stages:\n  - {name: s, kind: gate, owner: ops, gate: {teams: {ops: 1}}}\n")
+    working()
     before = {address: count(client, address) for address in lists}
     for number in range(5):
         begin(pipeline, f"stages:\n  - {{name: s{number}, kind: gate, owner: ops, gate: {{teams: {{ops: 1}}}}}}\n")
@@ -85,15 +88,16 @@ def test_no_list_costs_more_queries_when_it_is_longer(gated, released, working, 
         )
     working()
     assert {address: count(client, address) for address in lists} == before
-    assert len(client.get("/api/inbox").json()["mine"]) == 6
+    assert len(client.get("/api/inbox").json()["mine"]) == 7
 
 
 def test_a_run_with_many_stages_costs_as_many_queries_as_one_with_few(pipeline, gated, speak, cast):
     client = speak(cast.olga)
-    few = count(client, RUN)
+    begin(pipeline, "stages: [{name: s, kind: noop, owner: dev}]")
+    few = count(client, "/api/runs/demo/2")
     wide = "\n".join(f"  - {{name: s{i}, kind: noop, owner: dev}}" for i in range(60))
     begin(pipeline, f"stages:\n{wide}\n")
-    assert count(client, "/api/runs/demo/2") <= few
+    assert count(client, "/api/runs/demo/3") <= few
 
 
 def test_the_stages_of_a_large_run_come_in_pages(pipeline, gated, speak, cast):

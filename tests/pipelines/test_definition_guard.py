@@ -6,6 +6,7 @@ import pytest
 
 from pipelines import runs
 from pipelines.definition import stages
+from pipelines.executors.base import Outcome
 from pipelines.models import Attempt, DefinitionVersion, Environment, Pipeline
 from pipelines.runs.start import start
 
@@ -258,3 +259,73 @@ def test_an_approval_that_was_overtaken_changes_nothing(pipeline, working, cast)
     assert stage(keeps, "ownership-change").state == "failed"
     pipeline.refresh_from_db()
     assert pipeline.accepted == gives.definition
+
+
+RIGHTS = """
+environments: {production: {owner: ops}}
+stages:
+  - {name: build, kind: noop, owner: dev}
+  - {name: ship, kind: command, owner: ops, needs: [build], environment: production, gate: ops, with: {command: [x]}}
+"""
+NOW_PLATFORMS = RIGHTS.replace("ops", "platform")
+TWO_OF_OPS = RIGHTS.replace("gate: ops", "gate: {teams: {ops: 2}}")
+
+
+@pytest.mark.parametrize("now", [NOW_PLATFORMS, TWO_OF_OPS])
+def test_a_run_under_an_older_file_keeps_no_rights_that_were_given_away(pipeline, working, cast, scripts, now):
+    scripts.ends("ship", Outcome("failed", "no"))
+    failed = begin(pipeline, RIGHTS, commit="a" * 40)
+    working()
+    runs.approve(stage=stage(failed, "ship").pk, user=cast.olga, digest=stage(failed, "ship").plan_digest)
+    working()
+    assert states(failed)["ship"] == "failed"
+    waiting = begin(pipeline, RIGHTS, commit="b" * 40)
+    working()
+    change = begin(pipeline, now, commit="c" * 40)
+    working()
+    held = stage(change, "ownership-change")
+    for team in held.definition["gate"]["teams"]:
+        user = {"ops": cast.olga, "platform": cast.pete}[team["team"]]
+        runs.approve(stage=held.pk, user=user, digest=held.plan_digest)
+    working()
+    begun = scripts.calls.count(("start", "ship"))
+    ship = stage(waiting, "ship")
+    for attempt in (
+        lambda: runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest),
+        lambda: runs.retry(stage=stage(failed, "ship").pk, user=cast.olga),
+        lambda: runs.retry_failed(run=failed.pk, user=cast.olga),
+        lambda: runs.skip(stage=stage(failed, "ship").pk, user=cast.olga, reason="in a hurry"),
+    ):
+        with pytest.raises(runs.Conflict, match="Another pipeline file counts since this run began"):
+            attempt()
+    working()
+    assert scripts.calls.count(("start", "ship")) == begun
+    runs.reject(stage=ship.pk, user=cast.olga, digest=ship.plan_digest, reason="it is theirs now")
+
+
+def test_a_run_that_asked_for_its_own_change_keeps_what_it_was_given(pipeline, working, cast, scripts):
+    begin(pipeline, RIGHTS)
+    working()
+    run = begin(pipeline, RIGHTS.replace("gate: ops", "gate: dev"), commit="d" * 40, ref="refs/heads/other")
+    working()
+    held = stage(run, "ownership-change")
+    for team in held.definition["gate"]["teams"]:
+        user = {"ops": cast.olga, "platform": cast.pete, "dev": cast.ann}[team["team"]]
+        runs.approve(stage=held.pk, user=user, digest=held.plan_digest)
+    working()
+    ship = stage(run, "ship")
+    runs.approve(stage=ship.pk, user=cast.ann, digest=ship.plan_digest)
+    working()
+    assert states(run)["ship"] == "succeeded"
+
+
+@pytest.mark.parametrize("trigger", ["rerun", "manual", "schedule"])
+def test_who_pushed_a_commit_has_pushed_it_in_every_run_of_it(pipeline, working, cast, scripts, trigger):
+    begin(pipeline, RIGHTS, requested_by=cast.olga, author="Eve <eve@elsewhere.example>")
+    working()
+    again = begin(pipeline, RIGHTS, requested_by=None if trigger == "schedule" else cast.ann, trigger=trigger)
+    working()
+    ship = stage(again, "ship")
+    with pytest.raises(runs.NotAllowed, match="You pushed or requested this run"):
+        runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    runs.approve(stage=ship.pk, user=cast.otto, digest=ship.plan_digest)
