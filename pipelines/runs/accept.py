@@ -149,7 +149,7 @@ def look_at(runs: Collection[Run]) -> None:
     rows = Environment.objects.filter(pipeline__in=pipelines).order_by("name")
     for pipeline, name, owner in rows.values_list("pipeline", "name", "owner"):
         environments[pipeline].append((name, owner))
-    versions = {run.definition_id for run in old} | {run.pipeline.accepted_id for run in old}
+    versions = {key for run in old for key in (run.definition_id, run.pipeline.accepted_id) if key}
     digests = dict(DefinitionVersion.objects.filter(pk__in=versions).values_list("pk", "digest"))
     asked = Stage.objects.filter(run__in=old, name=OWNERSHIP_STAGE, state=State.SUCCEEDED)
     agreed = {run: definition["with_"]["changes"] for run, definition in asked.values_list("run", "definition")}
