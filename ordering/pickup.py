@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import formats, timezone
@@ -21,6 +22,21 @@ from ordering.wishes import Problem
 
 # A form that offers more times than this helps nobody.
 MAX_OFFERED = 64
+
+
+def _statement() -> str:
+    """All rows of the shop's state, the opening hours and the special days from one date to another, as texts."""
+    columns = [[field.column for field in model._meta.concrete_fields] for model in (ShopState, OpeningHours, SpecialDay)]
+    width = max(map(len, columns))
+    parts = []
+    for model, names in zip((ShopState, OpeningHours, SpecialDay), columns, strict=True):
+        texts = [f"CAST({name} AS text)" for name in names] + ["''"] * (width - len(names))
+        parts.append(f"SELECT '{model._meta.model_name}', {', '.join(texts)} FROM {model._meta.db_table}")  # noqa: S608
+    return " UNION ALL ".join(parts) + " WHERE date >= %s AND date <= %s"
+
+
+# By hand and once: every order asks this.
+_STATEMENT = _statement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,8 @@ class Hours:
     now: dt.datetime
     state: ShopState
     calendar: Calendar
+    # What `stands` compares; empty where nobody will ask.
+    rows: tuple[Any, ...] = ()
 
     @property
     def paused_until(self) -> dt.datetime | None:
@@ -81,26 +99,41 @@ def state() -> ShopState:
     return ShopState.objects.order_by("pk").first() or ShopState()
 
 
-def stands(known: ShopState) -> bool:
-    """Whether the database still says this of the shop."""
-    columns = [field.attname for field in ShopState._meta.concrete_fields]
-    row = ShopState.objects.order_by("pk").values_list(*columns).first()
-    return row == tuple(getattr(known, column) for column in columns) if row else known.pk is None
+def known(now: dt.datetime) -> Hours:
+    """The hours, of which `stands` tells later whether they still are. Four queries."""
+    rows = _rows(now)  # first: what changes meanwhile is then known to have
+    return replace(hours(now), rows=rows)
+
+
+def stands(shop: Hours) -> bool:
+    """Whether the database still says this of pause, slots and opening hours. One query."""
+    return shop.rows == _rows(shop.now)
+
+
+def _rows(now: dt.datetime) -> tuple[Any, ...]:
+    """What the tables hold that hours are made of, as the database writes it."""
+    first, last = _near(now)
+    with connection.cursor() as cursor:
+        cursor.execute(_STATEMENT, [first.isoformat(), last.isoformat()])
+        return tuple(sorted(cursor.fetchall(), key=repr))
+
+
+def _near(now: dt.datetime) -> tuple[dt.date, dt.date]:
+    """The first and the last day of which anybody may want to know."""
+    today = now.astimezone(conf.time_zone()).date()
+    return today - dt.timedelta(days=1), today + dt.timedelta(days=HORIZON + 1)
 
 
 def _calendar(now: dt.datetime) -> Calendar:
-    zone = conf.time_zone()
-    today = now.astimezone(zone).date()
+    first, last = _near(now)
     weekly: dict[int, list[Stretch]] = defaultdict(list)
     for weekday, opens, closes in OpeningHours.objects.values_list("weekday", "opens", "closes"):
         weekly[weekday].append((opens, closes))
-    near = SpecialDay.objects.filter(
-        date__gte=today - dt.timedelta(days=1), date__lte=today + dt.timedelta(days=HORIZON + 1)
-    )
+    near = SpecialDay.objects.filter(date__gte=first, date__lte=last)
     special: dict[dt.date, tuple[Stretch, ...]] = {
         day.date: ((day.opens, day.closes),) if day.opens is not None and day.closes is not None else () for day in near
     }
-    return Calendar(zone, {weekday: tuple(found) for weekday, found in weekly.items()}, special)
+    return Calendar(conf.time_zone(), {weekday: tuple(found) for weekday, found in weekly.items()}, special)
 
 
 def problems_of_pickup(pickup: dt.datetime | None, shop: Hours) -> Iterator[Problem]:

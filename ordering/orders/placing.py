@@ -152,14 +152,15 @@ def _looked_up(wish: Wish, terms: Terms, now: dt.datetime) -> tuple[_Sale, list[
     dishes, shop = _lately(wish, now)
     sale, problems = _judged(wish, terms, dishes, shop)
     if problems and conf.menu_max_age():
-        sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(now))
+        sale, problems = _judged(wish, terms, dishes_of(wish), pickup.known(now))
     return sale, problems
 
 
 def _as_it_stands(sale: _Sale, wish: Wish, terms: Terms) -> _Sale:
-    """The sale by what the database holds in this transaction: what is not sold any more, is counted by now or has left
-    the menu, and a pause, are judged by that and by no copy. Raises CannotPlaceError."""
-    if stock.as_read(sale.dishes, sale.lines) and pickup.stands(sale.shop.state):
+    """The sale by what the database holds in this transaction: what is not sold any more, is counted by now, has left
+    the menu or has to be chosen, a pause and the opening hours, are judged by that and by no copy. Raises
+    CannotPlaceError."""
+    if stock.as_read(sale.dishes, sale.lines) and pickup.stands(sale.shop):
         return sale
     sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(sale.shop.now))
     if problems:
@@ -171,9 +172,9 @@ def _lately(wish: Wish, now: dt.datetime) -> tuple[Mapping[str, Dish], pickup.Ho
     """The menu and the hours, at most as old as the menu that customers see."""
     age = conf.menu_max_age()
     if not age:
-        return dishes_of(wish), pickup.hours(now)
+        return dishes_of(wish), pickup.known(now)
     dishes = _menus.get(get_language(), selectors.dishes, max_age=age)
-    shop = _hours.get("hours", lambda: pickup.hours(now), max_age=age)
+    shop = _hours.get("hours", lambda: pickup.known(now), max_age=age)
     return dishes, replace(shop, now=now)
 
 

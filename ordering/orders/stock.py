@@ -2,66 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from django.db import connection
 from django.db.models import F
 
-from ordering.models import MenuItem, Option, OptionGroup, Order
+from ordering.models import ComboChoice, ComboPart, MenuItem, Option, OptionGroup, Order
 from ordering.orders.errors import CannotPlaceError
-from ordering.pricing import Counted, Dish, Line, Pair, chosen
+from ordering.pricing import Counted, Dish, Line, chosen
 from ordering.wishes import not_enough
 
-_ITEMS, _OPTIONS, _GROUPS = (model._meta.db_table for model in (MenuItem, Option, OptionGroup))
-# Primary key, price, whether it is sold and whether it is counted; None where that does not matter.
-_Row = tuple[int | None, int | None, bool, bool]
+_ITEMS, _OPTIONS, _GROUPS, _PARTS, _CHOICES, _LINKS = (
+    model._meta.db_table
+    for model in (MenuItem, Option, OptionGroup, ComboPart, ComboChoice, MenuItem.option_groups.through)
+)
+# What a row is: an item ("", slug, ""), an option (group, slug, ""), a group of a dish (dish, slug, "least most") or one
+# choice of a part of a combo (dish, part, item).
+_ITEM, _OPTION, _GROUP, _PART = range(4)
+_Key = tuple[int, str, str, str]
+# Its price, whether it is sold and whether it is counted; None where that does not matter.
+_Row = tuple[int | None, bool, bool]
 # The rows whose stock is counted, by what `pricing.Counted` and `OrderLine.taken` call them.
 COUNTED: dict[str, type[MenuItem] | type[Option]] = {"item": MenuItem, "option": Option}
 
 
 def as_read(dishes: Mapping[str, Dish], lines: Iterable[Line]) -> bool:
-    """Whether the rows that the lines are made of still stand as the dishes say: there, sold, at that price, and
-    counted or not. How many are left is what `take` asks. One query."""
-    expected: list[tuple[Pair, _Row]] = []
+    """Whether the rows that the lines are made of still stand as the dishes say: there, sold, at that price, counted or
+    not, and with the same to choose. How many are left is what `take` asks. One query."""
+    expected: dict[_Key, _Row] = {}
+    asked = {line.slug for line in lines}
+    for slug in asked:
+        expected |= _structure(dishes[slug])
     for line in lines:
         dish = dishes[line.slug]
-        expected.append((("", dish.slug), (dish.pk, dish.price, dish.available, dish.counted is not None)))
+        expected[_ITEM, "", dish.slug, ""] = (dish.price, dish.available, dish.counted is not None)
         for group, choice in chosen(dish, line):
             counted = choice.counted is not None
             if group.part:
-                # It costs what the combo says.
-                expected.append((("", choice.slug), (None, None, choice.available, counted)))
+                # It costs what the combo says; ordered for itself as well, what it says itself.
+                expected.setdefault((_ITEM, "", choice.slug, ""), (None, choice.available, counted))
             else:
-                expected.append(((group.slug, choice.slug), (None, choice.price, choice.available, counted)))
-    found = _rows({pair for pair, _row in expected})
-    return all(pair in found and _fits(row, found[pair]) for pair, row in expected)
+                expected[_OPTION, group.slug, choice.slug, ""] = (choice.price, choice.available, counted)
+    found = _rows(expected, {dishes[slug].pk for slug in asked})
+    return found.keys() == expected.keys() and all(_fits(row, found[key]) for key, row in expected.items())
+
+
+def _structure(dish: Dish) -> dict[_Key, _Row]:
+    """What there is to choose about a dish, as `_rows` finds it."""
+    expected: dict[_Key, _Row] = {}
+    for group in dish.groups:
+        if group.part:
+            for choice in group.choices:
+                expected[_PART, dish.slug, group.slug, choice.slug] = (choice.price, True, True)
+        else:
+            expected[_GROUP, dish.slug, group.slug, f"{group.minimum} {group.maximum}"] = (None, True, True)
+    return expected
 
 
 def _fits(expected: _Row, found: _Row) -> bool:
     return all(wanted is None or wanted == here for wanted, here in zip(expected, found, strict=True))
 
 
-def _rows(pairs: set[Pair]) -> dict[Pair, _Row]:
-    """Items by ("", slug) and options by (group, slug)."""
-    groups, options = {group for group, _slug in pairs if group}, {slug for group, slug in pairs if group}
-    items = {slug for group, slug in pairs if not group}
+def _rows(keys: Iterable[_Key], dishes: set[int]) -> dict[_Key, _Row]:
+    """The rows of these items and options, and all that there is to choose about these dishes."""
+    items = [slug for kind, _group, slug, _none in keys if kind == _ITEM]
+    options = [(group, slug) for kind, group, slug, _none in keys if kind == _OPTION]
     # By hand: every order asks this, and what the ORM takes to write it is a fifth of placing one.
-    statement = f"SELECT '', slug, id, price, available, stock FROM {_ITEMS} WHERE slug IN ({_marks(items)})"  # noqa: S608
+    of_dishes = _marks(dishes)
+    statement = (
+        f"SELECT {_ITEM}, '', slug, '', price, available, stock FROM {_ITEMS} WHERE slug IN ({_marks(items)})"
+        f" UNION ALL SELECT {_GROUP}, i.slug, g.slug, CAST(g.minimum AS text) || ' ' || CAST(g.maximum AS text), 0, true,"
+        f" 0 FROM {_LINKS} l JOIN {_GROUPS} g ON g.id = l.optiongroup_id JOIN {_ITEMS} i ON i.id = l.menuitem_id"
+        f" WHERE l.menuitem_id IN ({of_dishes})"
+        f" UNION ALL SELECT {_PART}, i.slug, p.slug, m.slug, c.price, true, 0 FROM {_PARTS} p"
+        f" JOIN {_CHOICES} c ON c.part_id = p.id JOIN {_ITEMS} m ON m.id = c.item_id JOIN {_ITEMS} i ON i.id = p.combo_id"
+        f" WHERE p.combo_id IN ({of_dishes})"
+    )  # fmt: skip
+    values: list[str | int] = [*items, *dishes, *dishes]
     if options:
+        groups, slugs = {group for group, _slug in options}, {slug for _group, slug in options}
         statement += (
-            f" UNION ALL SELECT g.slug, o.slug, o.id, o.price, o.available, o.stock FROM {_OPTIONS} o"  # noqa: S608
+            f" UNION ALL SELECT {_OPTION}, g.slug, o.slug, '', o.price, o.available, o.stock FROM {_OPTIONS} o"
             f" JOIN {_GROUPS} g ON g.id = o.group_id"
-            f" WHERE g.slug IN ({_marks(groups)}) AND o.slug IN ({_marks(options)})"
+            f" WHERE g.slug IN ({_marks(groups)}) AND o.slug IN ({_marks(slugs)})"
         )
+        values += [*groups, *slugs]
+    wanted = set(options)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*items, *groups, *options])
+        cursor.execute(statement, values)
         return {
-            (group, slug): (pk, price, bool(on), n is not None) for group, slug, pk, price, on, n in cursor.fetchall()
+            (kind, one, two, three): (price, bool(on), n is not None)
+            for kind, one, two, three, price, on, n in cursor.fetchall()
+            if kind != _OPTION or (one, two) in wanted
         }
 
 
-def _marks(values: set[str]) -> str:
+def _marks(values: Sized) -> str:
     return ", ".join(["%s"] * len(values))
 
 

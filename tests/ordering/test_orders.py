@@ -7,8 +7,19 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 
-from ordering import orders, pickup, selectors
-from ordering.models import MenuItem, Option, Order, OrderEvent, OrderLine, Status
+from ordering import conf, orders, pickup, selectors
+from ordering.models import (
+    ComboChoice,
+    MenuItem,
+    OpeningHours,
+    Option,
+    OptionGroup,
+    Order,
+    OrderEvent,
+    OrderLine,
+    SpecialDay,
+    Status,
+)
 from ordering.orders import placing
 from ordering.pricing import Line
 from ordering.terms import Terms
@@ -202,6 +213,43 @@ def test_a_pause_counts_from_the_very_next_order(known_menu):
     assert refused(Wish(plain_lines({"fries": 1}), name="Ada")) == ["paused"]
     pickup.pause(minutes=0)
     assert orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1}), name="Ada"))[1]
+
+
+def test_opening_hours_count_from_the_very_next_order(known_menu):
+    today = timezone.now().astimezone(conf.time_zone()).date()
+    closed = [SpecialDay.objects.create(date=today + dt.timedelta(days=days)) for days in (-1, 0, 1)]
+    assert refused(Wish(plain_lines({"fries": 1}), name="Ada")) == ["closed"]
+    for day in closed:
+        day.delete()
+    assert orders.place(key="key-of-ada", wish=Wish(plain_lines({"fries": 1}), name="Ada"))[1]
+    OpeningHours.objects.create(weekday=(today.weekday() + 3) % 7, opens=dt.time(1), closes=dt.time(2))
+    assert refused(Wish(plain_lines({"fries": 1}), name="Ada")) == ["closed"]
+    OpeningHours.objects.update(weekday=today.weekday(), opens=dt.time(0), closes=dt.time(0))
+    assert orders.place(key="key-of-bob", wish=Wish(plain_lines({"fries": 1}), name="Bob"))[1]
+
+
+def test_what_is_asked_of_a_dish_counts_from_the_very_next_order(known_menu):
+    fries = Wish(plain_lines({"fries": 1}), name="Ada")
+    group = OptionGroup.objects.create(slug="dip", name="Dip")
+    Option.objects.create(group=group, slug="mayo", name="Mayonnaise")
+    MenuItem.objects.get(slug="fries").option_groups.add(group)
+    assert orders.place(key="key-of-ada", wish=fries)[1], "nobody has to take one"
+    OptionGroup.objects.filter(slug="dip").update(minimum=1)
+    assert refused(fries) == ["too_few"]
+    dipped = Wish((Line("fries", 1, (("dip", "mayo"),)),), name="Ada")
+    assert orders.place(key="key-of-bob", wish=dipped)[1]
+    MenuItem.objects.get(slug="fries").option_groups.clear()
+    assert refused(dipped) == ["unknown_choice"]
+    assert orders.place(key="key-of-cyd", wish=fries)[1]
+
+
+def test_the_parts_of_a_combo_count_from_the_very_next_order(known_menu):
+    meal = Wish((Line("smash-meal", 1, (("burger", "classic-smash"), ("side", "fries"), ("drink", "cola"))),), name="Ada")
+    before = orders.place(key="key-of-ada", wish=meal)[0].total
+    ComboChoice.objects.filter(part__combo__slug="smash-meal", item__slug="cola").update(price=150)
+    assert orders.place(key="key-of-bob", wish=meal)[0].total == before + 150
+    ComboChoice.objects.filter(part__combo__slug="smash-meal", item__slug="cola").delete()
+    assert refused(meal) == ["unknown_choice", "too_few"]
 
 
 def test_an_order_costs_what_the_database_says(known_menu):
