@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.performance.budgets import BudgetError, parse
 from pipelines.performance.sketch import Sketch
 from pipelines.performance.verdict import LOOKS, Reading, assess
-from tests.bench.verdict import CHANGES, Site, share
+from tests.bench.verdict import CHANGES, FILES, Site, budgets, share
 
 LCP = parse({"lcp": {"limit": "4s", "tolerance": 1.1}})
 ERRORS = parse({"errors": {"limit": "1%", "tolerance": 2}})
@@ -189,9 +189,14 @@ def test_budgets_say_as_much_as_they_need():
 
 @pytest.mark.parametrize("name", ["LCP +20 %", "errors 0.3 to 3 %"])
 def test_simulated_releases_that_are_worse_are_caught(name):
-    """`make bench` does it with 200."""
-    assert share("fail", Site(), CHANGES[name], 10, seed=11) >= 0.9
+    """By the budgets of this project's own pipeline; `make bench` does it with 200, and by both files."""
+    assert share("fail", budgets(FILES[0]), Site(), CHANGES[name], 10, seed=11) >= 0.9
 
 
 def test_simulated_releases_without_change_are_not_rolled_back():
-    assert share("fail", Site(), Site(), 8, seed=12) == 0
+    assert share("fail", budgets(FILES[1]), Site(), Site(), 4, seed=12) == 0
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_projects_own_pipelines_judge_every_metric_that_customers_measure(file):
+    assert {"lcp", "inp", "ttfb", "cls", "latency", "errors", "orders"} == {one.metric.name for one in budgets(file)}
