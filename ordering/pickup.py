@@ -26,12 +26,13 @@ MAX_OFFERED = 64
 
 def _statement() -> str:
     """All rows of the shop's state, the opening hours and the special days from one date to another, as texts."""
-    columns = [[field.column for field in model._meta.concrete_fields] for model in (ShopState, OpeningHours, SpecialDay)]
-    width = max(map(len, columns))
+    tables = [model._meta for model in (ShopState, OpeningHours, SpecialDay)]
+    width = max(len(table.concrete_fields) for table in tables)
     parts = []
-    for model, names in zip((ShopState, OpeningHours, SpecialDay), columns, strict=True):
-        texts = [f"CAST({name} AS text)" for name in names] + ["''"] * (width - len(names))
-        parts.append(f"SELECT '{model._meta.model_name}', {', '.join(texts)} FROM {model._meta.db_table}")  # noqa: S608
+    for table in tables:
+        texts = [f"CAST({field.column} AS text)" for field in table.concrete_fields]
+        texts += ["''"] * (width - len(texts))
+        parts.append(f"SELECT '{table.model_name}', {', '.join(texts)} FROM {table.db_table}")  # noqa: S608
     return " UNION ALL ".join(parts) + " WHERE date >= %s AND date <= %s"
 
 

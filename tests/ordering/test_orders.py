@@ -244,7 +244,8 @@ def test_what_is_asked_of_a_dish_counts_from_the_very_next_order(known_menu):
 
 
 def test_the_parts_of_a_combo_count_from_the_very_next_order(known_menu):
-    meal = Wish((Line("smash-meal", 1, (("burger", "classic-smash"), ("side", "fries"), ("drink", "cola"))),), name="Ada")
+    parts = (("burger", "classic-smash"), ("side", "fries"), ("drink", "cola"))
+    meal = Wish((Line("smash-meal", 1, parts),), name="Ada")
     before = orders.place(key="key-of-ada", wish=meal)[0].total
     ComboChoice.objects.filter(part__combo__slug="smash-meal", item__slug="cola").update(price=150)
     assert orders.place(key="key-of-bob", wish=meal)[0].total == before + 150
