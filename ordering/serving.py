@@ -28,6 +28,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+# Whether this process takes requests, whatever it needs for them: what a router in front asks again and again. Were the
+# database part of it, all replicas would leave the traffic together when that is slow, and nobody would answer at all.
+READY = "/readyz"
 # A classic BPF program for a listening socket: a packet begins with its TCP header, whose byte 13 holds the flags.
 _DROP_SYN = (
     (0x30, 0, 0, 13),  # load that byte
@@ -118,28 +121,38 @@ class DrainingServer(uvicorn.Server):
 
 
 def closing_while(app: App, draining: Callable[[], bool]) -> App:
-    """The same app; while `draining`, each response asks for the connection to be closed and /healthz answers
-    503."""
+    """The same app, with READY before it; while `draining`, each response asks for the connection to be closed, and
+    /healthz and READY answer 503."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not draining():
+        if scope["type"] != "http":
             await app(scope, receive, send)
-            return
-        headers = [(b"connection", b"close")]
-
-        async def send_closing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), *headers]}
-            await send(message)
-
-        if scope["path"] == "/healthz":
-            json = [(b"content-type", b"application/json")]
-            await send_closing({"type": "http.response.start", "status": 503, "headers": json})
-            await send({"type": "http.response.body", "body": b'{"state": "stopping"}'})
-            return
-        await app(scope, receive, send_closing)
+        elif not draining():
+            if scope["path"] == READY:
+                await _say(send, 200, b'{"state": "ok"}')
+            else:
+                await app(scope, receive, send)
+        elif scope["path"] in ("/healthz", READY):
+            await _say(_closing(send), 503, b'{"state": "stopping"}')
+        else:
+            await app(scope, receive, _closing(send))
 
     return wrapped
+
+
+async def _say(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _closing(send: Send) -> Send:
+    async def send_closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+        await send(message)
+
+    return send_closing
 
 
 def within(app: App, most: int, of: Mapping[str, int]) -> App:

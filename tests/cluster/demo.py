@@ -33,10 +33,11 @@ WRONG_NAME = "The name of another shop"
 
 
 class Customers:
-    """They ask for the menu all the time, each on a kept-alive connection, as browsers do."""
+    """They ask for the menu all the time, each on a kept-alive connection, as browsers do. `host` is the name that they
+    know the shop by, where it is another than its address."""
 
-    def __init__(self, addresses: list[str]) -> None:
-        self.addresses = addresses
+    def __init__(self, addresses: list[str], host: str = "") -> None:
+        self.addresses, self.headers = addresses, {"Host": host} if host else {}
         self.releases: Counter[str] = Counter()
         self.lost: list[str] = []
         self._end = threading.Event()
@@ -57,13 +58,15 @@ class Customers:
         connection = http.client.HTTPConnection(address, timeout=20)
         while not self._end.wait(PAUSE):
             try:
-                connection.request("GET", "/")
+                connection.request("GET", "/", headers=self.headers)
                 answer = connection.getresponse()
                 answer.read()
+                said = answer.headers["X-Release"]
                 if answer.status == 200:
-                    self.releases[answer.headers["X-Release"] or "?"] += 1
+                    self.releases[said or "?"] += 1
                 else:
-                    self.lost.append(f"{time.strftime('%H:%M:%S')} {address} answered {answer.status}")
+                    who = said or "the gateway, which has nobody to ask"
+                    self.lost.append(f"{time.strftime('%H:%M:%S')} {address} answered {answer.status} by {who}")
             except (OSError, http.client.HTTPException) as error:
                 self.lost.append(f"{time.strftime('%H:%M:%S')} {address}: {error!r}")
                 connection.close()

@@ -1,5 +1,5 @@
-"""kill -9 of the controller, the portal's processes and what runs in pods; pods that are deleted; a cluster that is cut
-off: at random.
+"""kill -9 of the controller, the API server, the portal's processes and what runs in pods; pods that are deleted; a
+cluster that is cut off: at random.
 
 Every run ends as its work ended, nothing is done twice, no gate is passed that nobody approved."""
 
@@ -60,7 +60,10 @@ on_exit:
 ONCE = ("once", "ship")
 TOGETHER = 2  # runs at once
 # The pods of stages are what is hit most: there are more of them, and they can be hit at more moments.
-ROLES = {"processes": 3, "pod": 3, "controller": 3, "web": 3, "sweeper": 3, "cluster": 3, "main": 1}
+ROLES = {"processes": 3, "pod": 3, "controller": 3, "web": 3, "sweeper": 3, "cluster": 3, "apiserver": 2, "main": 1}
+# Whoever else works on the cluster meanwhile has to do without its API server, too.
+if os.environ.get("BURGER_CLUSTER_SHARED"):
+    del ROLES["apiserver"]
 PATIENCE = 600.0  # seconds until everything has ended after the last kill
 
 
@@ -121,11 +124,29 @@ class Controller:
         control_plane.kubectl(self._layout, "delete", "configmap", self.name, "-n", argo.NAMESPACE)
 
 
+class ApiServer:
+    """The cluster's one, which everything else goes on without for a while."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def kill(self) -> None:
+        if process := recorded(self._layout.home).get("kube-apiserver"):
+            process.kill()
+            process.wait(20)
+
+    def start(self) -> None:
+        control_plane.start_apiserver(self._layout)
+        control_plane.wait_apiserver(self._layout)
+
+
 class Destruction:
     """What is done to whom."""
 
-    def __init__(self, site: ArgoSite, controller: Controller, way: Forwarder, chance: random.Random) -> None:
-        self._site, self._controller, self._way, self._chance = site, controller, way, chance
+    def __init__(
+        self, site: ArgoSite, controller: Controller, server: ApiServer, way: Forwarder, chance: random.Random
+    ) -> None:
+        self._site, self._controller, self._server, self._way, self._chance = site, controller, server, way, chance
         self.victims: Counter[str] = Counter()
         self._next = ""
 
@@ -136,10 +157,13 @@ class Destruction:
             if not (pod := self._pod()):
                 return
             self._kill_pod(pod) if role == "processes" else self._delete_pod(pod)
-        elif role == "controller":
-            self._controller.kill()
-            time.sleep(self._chance.uniform(0, 2))
-            self._controller.start()
+        elif role in ("controller", "apiserver"):
+            victim = self._controller if role == "controller" else self._server
+            try:
+                victim.kill()
+                time.sleep(self._chance.uniform(0, 2))
+            finally:
+                victim.start()
         elif role == "cluster":
             self._way.__exit__()
             time.sleep(self._chance.uniform(0.5, 3))
@@ -260,19 +284,19 @@ def test_every_run_ends_as_its_work_ended(cluster: Facts, kubernetes_client: cli
     marks, controller = Marks(cluster.host), Controller(layout)
     try:
         with installed(tmp_path / "site", cluster, namespace, controller.name) as (site, way):
-            _torture(site, way, controller, marks)
+            _torture(site, way, controller, ApiServer(layout), marks)
     finally:
         controller.close()
         marks.close()
         core.delete_namespace(namespace, grace_period_seconds=0)
 
 
-def _torture(site: ArgoSite, way: Forwarder, controller: Controller, marks: Marks) -> None:
+def _torture(site: ArgoSite, way: Forwarder, controller: Controller, server: ApiServer, marks: Marks) -> None:
     kills, seed = count(20, 200), int(os.environ.get("BURGER_SEED", time.time_ns() % 2**32))
     chance = random.Random(seed)
     print(f"BURGER_SEED={seed}")
     runs = Runs(site, marks, site.commit({"mark.py": MARK}))
-    destruction = Destruction(site, controller, way, chance)
+    destruction = Destruction(site, controller, server, way, chance)
     while destruction.victims.total() < kills:
         if len(runs.going()) < TOGETHER:
             runs.begin()

@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -138,13 +139,24 @@ def test_stopping_under_load_loses_no_request(shop):
         assert database.execute("SELECT count(*) FROM ordering_order").fetchone()[0] == len(answers)
 
 
-def test_a_stopping_shop_says_so_to_its_router(tmp_path, database):
+def test_a_shop_whose_database_does_not_answer_still_takes_requests(tmp_path, database):
+    """Each customer is told so by the shop; a router that took its replicas out would have nobody to say it."""
+    with Shop(tmp_path / "shop", database=database) as shop:
+        assert shop.client.get("/readyz").json() == {"state": "ok"}
+        for file in Path(shop.env["DATA_DIR"]).glob("shop.sqlite3*"):
+            file.unlink()
+        assert shop.client.get("/healthz").status_code == 503
+        assert shop.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_stopping_shop_says_so_to_its_router(tmp_path, database, path):
     with Shop(tmp_path / "shop", database=database) as shop:
         shop.terminate()
         seen = set()
         for _ in range(1000):
             try:
-                answer = shop.client.get("/healthz")
+                answer = shop.client.get(path)
             except httpx.TransportError:
                 break
             seen.add((answer.status_code, answer.headers.get("Connection")))
@@ -259,6 +271,7 @@ def test_error_pages_need_nothing_else(frontend):
         assert not re.search(r'(src|href)="[^"/]*//|<script|<link|url\(|@import', page.text)
         assert "no-store" in page.headers["Cache-Control"] or "max-age=60" in page.headers["Cache-Control"]
     assert frontend.client.get("/healthz").status_code == 200
+    assert frontend.client.get("/readyz").json() == {"state": "ok"}
 
 
 def test_two_builds_are_the_same_bytes(built, tmp_path):
