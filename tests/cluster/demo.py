@@ -33,11 +33,10 @@ WRONG_NAME = "The name of another shop"
 
 
 class Customers:
-    """They ask for the menu all the time, each on a kept-alive connection, as browsers do. `host` is the name that they
-    know the shop by, where it is another than its address."""
+    """They ask for the menu all the time, each on a kept-alive connection, as browsers do."""
 
-    def __init__(self, addresses: list[str], host: str = "") -> None:
-        self.addresses, self.headers = addresses, {"Host": host} if host else {}
+    def __init__(self, addresses: list[str]) -> None:
+        self.addresses = addresses
         self.releases: Counter[str] = Counter()
         self.lost: list[str] = []
         self._end = threading.Event()
@@ -58,7 +57,7 @@ class Customers:
         connection = http.client.HTTPConnection(address, timeout=20)
         while not self._end.wait(PAUSE):
             try:
-                connection.request("GET", "/", headers=self.headers)
+                connection.request("GET", "/")
                 answer = connection.getresponse()
                 answer.read()
                 said = answer.headers["X-Release"]

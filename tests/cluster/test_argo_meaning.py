@@ -130,3 +130,27 @@ def test_what_is_larger_than_a_request_may_be_is_handed_from_pod_to_pod(site: Ar
     run = site.backstage.begin(text=LARGE, commit=site.commit({"large.txt": text}))
     assert site.finished(run, 180) == "succeeded", site.story(run)
     assert hashlib.sha256(text.encode()).hexdigest() in site.log_of(run, "digest")
+
+
+WISHES = """
+name: wishes
+engine: argo
+parameters:
+  wish: {default: DEFAULT}
+stages:
+  - {name: granted, kind: noop, owner: dev, when: "parameters.wish != 'no'"}
+  - {name: refused, kind: noop, owner: ops, when: "parameters.wish == 'yes'"}
+on_exit:
+  - {name: clean, kind: noop, owner: dev}
+"""
+
+
+def test_a_parameter_says_what_it_says_whatever_argo_would_make_of_it(site: ArgoSite):
+    """Argo puts the value into its condition before it reads that: this one would turn both around."""
+    for wish in ("a' == 'b' && 'c", "{{workflow.uid}} {{=1+1}} {{nothing}} \\ \" it's"):
+        run = site.backstage.begin(text=WISHES.replace("DEFAULT", json.dumps(wish)))
+        assert site.finished(run, 120) == "succeeded"
+        assert {name: state for name, state, *_ in site.story(run)} == {
+            "granted": "succeeded", "refused": "skipped", "clean": "succeeded",
+        }  # fmt: skip
+        assert len(site.names_of(run)) == 1

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines.executors.argo.order import order
+from pipelines.executors.argo.referred import refers, refuse_foreign_accounts
 from pipelines.executors.base import Artifact, PlanError, StageSpec, Workplace
 from pipelines.executors.store import Store
 
@@ -123,6 +125,9 @@ def test_what_another_stage_gave_is_no_template_of_argo(spec, workplace):
     [
         "serviceAccountName: admin",
         "podSpecPatch: '{serviceAccountName: admin}'",
+        'podSpecPatch: \'{"service\\u0041ccountName": "admin"}\'',
+        "podSpecPatch: 'serviceaccountname: admin'",
+        'podSpecPatch: \'{"containers": [{"name": "{{workflow.name}}"}]}\'',
         "templates: [{name: x, serviceAccountName: admin}]",
         "executor: {serviceAccountName: admin}",
     ],
@@ -143,3 +148,61 @@ def test_an_account_of_the_teams_own_is_kept(spec, workplace):
 def test_who_may_not_run_there_is_told_who_may(spec, workplace):
     with pytest.raises(PlanError, match=r"ops may run nothing at ci: connections\.yaml allows dev there"):
         order(replace(spec(), owner="ops"), workplace)
+
+
+def library(*templates: str, name: str = "lib", kind: str = "WorkflowTemplate") -> dict[tuple[str, str], Any]:
+    text = "spec:\n  serviceAccountName: other\n  templates:\n" + "".join(f"  - {one}\n" for one in templates)
+    return {(kind, name): yaml.safe_load(text)}
+
+
+CALLS = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {name: x}
+spec:
+  entrypoint: main
+  templates:
+  - {name: main, dag: {tasks: [{name: a, templateRef: {name: lib, template: TEMPLATE}}]}}
+"""
+BUILD, SHIP = "{name: build, container: {image: a}}", "{name: ship, serviceAccountName: admin, container: {image: a}}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        SHIP.replace("ship", "wanted"),
+        "{name: wanted, steps: [[{name: a, template: ship}]]}",
+        "{name: wanted, dag: {tasks: [{name: a, template: build, onExit: ship}]}}",
+        "{name: wanted, dag: {tasks: [{name: a, template: build, hooks: {exit: {template: ship}}}]}}",
+        "{name: wanted, dag: {tasks: [{name: a, inline: {serviceAccountName: admin, container: {image: a}}}]}}",
+        "{name: wanted, dag: {tasks: [{name: a, templateRef: {name: far, template: ship, clusterScope: true}}]}}",
+        "{name: wanted, executor: {serviceAccountName: admin}, container: {image: a}}",
+        "{name: wanted, podSpecPatch: '{{inputs.parameters.p}}', container: {image: a}}",
+    ],
+)
+def test_what_the_cluster_has_runs_with_the_teams_accounts_too(spec, workplace, template):
+    known = library(template, BUILD, SHIP) | library(SHIP, name="far", kind="ClusterWorkflowTemplate")
+    wanted = order(spec(CALLS.replace("TEMPLATE", "wanted")), workplace)
+    with pytest.raises(PlanError, match=r"to which it refers, names the service account '(admin|\?)'"):
+        refuse_foreign_accounts(wanted, "dev", lambda kind, name: known.get((kind, name)))
+    other = order(spec(CALLS.replace("TEMPLATE", "build")), workplace)
+    refuse_foreign_accounts(other, "dev", lambda kind, name: known.get((kind, name)))
+
+
+def test_a_whole_workflow_that_is_referred_to_runs_with_the_teams_accounts_too(spec, workplace):
+    flow = f"{CALLS.partition('spec:')[0]}spec: {{workflowTemplateRef: {{name: lib}}}}"
+    wanted = order(spec(flow), workplace)
+    assert refers(wanted)
+    # What the document says of itself as a whole counts less than what the Workflow says.
+    refuse_foreign_accounts(wanted, "dev", lambda kind, name: library(BUILD).get((kind, name)))
+    with pytest.raises(PlanError, match="names the service account 'admin'"):
+        refuse_foreign_accounts(wanted, "dev", lambda kind, name: library(BUILD, SHIP).get((kind, name)))
+
+
+def test_a_reference_that_leads_nowhere_or_anywhere_is_refused(spec, workplace):
+    assert not refers(order(spec(), workplace))
+    with pytest.raises(PlanError, match="refers to WorkflowTemplate lib, and its cluster has none"):
+        refuse_foreign_accounts(order(spec(CALLS), workplace), "dev", lambda *_: None)
+    later = order(spec(CALLS.replace("TEMPLATE", "'{{workflow.parameters.t}}'")), workplace)
+    with pytest.raises(PlanError, match="filled in while it runs"):
+        refuse_foreign_accounts(later, "dev", lambda *_: None)

@@ -66,7 +66,9 @@ def adopt(
 ) -> Adopted:
     """One Workflow of these files with an ownership file. `document` names it where there are several, `over` are
     rules that win over the file's. Raises AdoptError."""
-    found = choose(sources, owners, teams=teams, elsewhere=elsewhere, document=document, over=over)
+    found = choose(
+        sources, owners, teams=teams, elsewhere=elsewhere, document=document, over=over, submitted=True
+    )  # fmt: skip
     try:
         woven = weave(found.document, found.library, found.graph, found.assigned.gates)
     except WeaveError as error:
@@ -101,9 +103,8 @@ def _drawn_anew(woven: Woven, library: Library, original: Document) -> Graph:
         "namespace": original.namespace,
     }
     (file,) = read([Source(original.file.name, json.dumps(named, indent=2).encode())])
-    again = Library([*library.files], None)
     (document,) = file.documents
-    return draw(document, again)
+    return draw(document, library.again())
 
 
 # --- stages -----------------------------------------------------------------------------------------------------

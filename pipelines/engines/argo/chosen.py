@@ -43,11 +43,12 @@ def choose(
     elsewhere: Elsewhere | None = None,
     document: str = "",
     over: Rules | None = None,
+    submitted: bool = False,
 ) -> Chosen:
-    """`document` names the workflow where there are several. `over` are rules that win over those of `owners`. Raises
-    AdoptError."""
+    """`document` names the workflow where there are several. `over` are rules that win over those of `owners`.
+    `submitted`: see `Library`. Raises AdoptError."""
     files = read(sources)
-    library = Library(files, elsewhere)
+    library = Library(files, elsewhere, submitted=submitted)
     found = _chosen(library.documents, document, files)
     problems.check(found, library)
     graph = draw(found, library)
@@ -97,7 +98,7 @@ def _check_used(
 def _refuse(files: Sequence[File], library: Library) -> None:
     count = sum(len(file.report.problems()) for file in files)
     if count:
-        raise AdoptError(f"It has {count} problem{'s' * (count > 1)}.", said(files))
+        raise AdoptError(" ".join([f"It has {count} problem{'s' * (count > 1)}.", *library.said]), said(files))
     if library.said:
         raise AdoptError(" ".join(library.said))
 

@@ -29,6 +29,8 @@ _WORDS = re.compile(
     r"\s+|(?P<operator>&&|\|\||==|!=|!|\(|\))|(?P<text>'[^'{}\\]*'|\"[^\"'{}\\]*\")"
     r"|(?P<name>(?:parameters|run)\.[A-Za-z_][\w-]*)(?![\w.-])"
 )
+# What ends no text between quotes and is filled in by nobody.
+_HARMLESS = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]*")
 
 
 def depends_of(stage: Mapping[str, Any], tasks: Mapping[str, Sequence[str]]) -> str:
@@ -66,9 +68,9 @@ def _any_of(task: str, results: Sequence[str]) -> str:
     return said[0] if len(said) == 1 else f"({' || '.join(said)})"
 
 
-def when_of(condition: str) -> str:
+def when_of(condition: str, values: Mapping[str, str]) -> str:
     """The `when` of a stage's task, "" where Argo cannot judge it: comparisons of parameters and facts of the run with
-    texts."""
+    texts. `values` are those of the Workflow's parameters: Argo puts them into the text before it reads it."""
     said: list[str] = []
     position, compared = 0, 0
     while position < len(condition):
@@ -78,7 +80,10 @@ def when_of(condition: str) -> str:
         position = match.end()
         if name := match["name"]:
             scope, _, key = name.partition(".")
-            said.append(f"'{{{{workflow.parameters.{'p' if scope == 'parameters' else 'run'}-{key}}}}}'")
+            parameter = f"{'p' if scope == 'parameters' else 'run'}-{key}"
+            if not _HARMLESS.fullmatch(values.get(parameter, "")):
+                return ""
+            said.append(f"'{{{{workflow.parameters.{parameter}}}}}'")
             compared += 1
         elif text := match["text"]:
             said.append(f"'{text[1:-1]}'")

@@ -173,6 +173,7 @@ class _Expansion:
         )  # fmt: skip
         if template is not None:
             _facts(task, template)
+            self.graph.templates[task.position] = template.node
         tasks.append(task)
         return task
 

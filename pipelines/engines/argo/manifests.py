@@ -63,6 +63,12 @@ class Order:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def given(self) -> dict[str, str]:
+        """The Workflow's parameters."""
+        given = {f"p-{name}": value for name, value in self.parameters.items()}
+        return given | {f"run-{name}": value for name, value in self.facts.items()}
+
 
 def compile_run(order: Order, argo: Argo) -> Compiled:
     """Raises ValueError for stages that cannot be said in a Workflow."""
@@ -72,8 +78,6 @@ def compile_run(order: Order, argo: Argo) -> Compiled:
     shapes = _Shapes(order, argo)
     main = [stage for stage in order.stages if not stage["on_exit"]]
     leaving = [stage for stage in order.stages if stage["on_exit"]]
-    given = {f"p-{name}": value for name, value in order.parameters.items()}
-    given |= {f"run-{name}": value for name, value in order.facts.items()}
     with Workflow(
         name=order.name,
         namespace=argo.namespace,
@@ -84,7 +88,7 @@ def compile_run(order: Order, argo: Argo) -> Compiled:
             **({INSTANCE: argo.instance} if argo.instance else {}),
         },
         annotations=dict(order.annotations) or None,
-        arguments=[Parameter(name=name, value=value) for name, value in sorted(given.items())] or None,
+        arguments=[Parameter(name=name, value=value) for name, value in sorted(order.given.items())] or None,
         image_pull_secrets=list(argo.pull_secrets) or None,
         pod_gc=PodGC(strategy="OnPodSuccess"),
         ttl_strategy=TTLStrategy(seconds_after_completion=argo.keep),
@@ -138,7 +142,7 @@ class _Shapes:
             arguments=[Parameter(name="stage", value="{{item}}" if fans else stages[0])],
             with_items=stages if fans else None,
             depends=depends_of(first, tasks) or None,
-            when=None if self.order.ended else when_of(first["when"]) or None,
+            when=None if self.order.ended else when_of(first["when"], self.order.given) or None,
         )
 
     def _template(self, stage: Definition) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipelines.definition.loader import Node
+
 Role = Literal["", "hook", "exit"]
 
 UNTIL_RESUMED = "until somebody resumes it"  # how long a suspend without a duration lasts
@@ -65,7 +67,8 @@ class Task:
 
 @dataclass(slots=True)
 class Graph:
-    """`starts` says what makes it run, in words; "" for a workflow, which runs when it is submitted."""
+    """`starts` says what makes it run, in words; "" for a workflow, which runs when it is submitted. `templates` has
+    what each task runs, by its position, as it was read; not of those whose template is not known."""
 
     kind: str
     name: str
@@ -73,6 +76,7 @@ class Graph:
     line: int
     starts: str = ""
     tasks: list[Task] = field(default_factory=list)
+    templates: dict[int, Node] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

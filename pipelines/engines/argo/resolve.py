@@ -22,12 +22,16 @@ class Found:
 
 
 class Library:
-    """Every document by what others call it. `said` holds the sentences of lookups that failed, each once."""
+    """Every document by what others call it. `said` holds the sentences of lookups that failed, each once.
 
-    def __init__(self, files: Sequence[File], elsewhere: Elsewhere | None = None) -> None:
+    `submitted`: the files are for a Workflow that will look for templates where it runs and nowhere else. Then what
+    `elsewhere` has counts, whatever the files say of a template of that name."""
+
+    def __init__(self, files: Sequence[File], elsewhere: Elsewhere | None = None, *, submitted: bool = False) -> None:
         self.files = list(files)
         self.said: dict[str, None] = {}
-        self._elsewhere = elsewhere
+        self._elsewhere, self._submitted = elsewhere, submitted and elsewhere is not None
+        self._given = len(self.files)
         self._looked: dict[tuple[str, str, str], Document | None] = {}
         self._known: dict[tuple[str, str], list[Document]] = {}
         self._names: dict[str, set[str]] = {}
@@ -54,13 +58,26 @@ class Library:
         same = self._known.get((document.kind, document.name), [document])
         return next((one for one in same if one.namespace == document.namespace), document)
 
-    def document(self, name: str, *, cluster: bool, namespace: str) -> Document | None:
-        """The WorkflowTemplate of this name, or the ClusterWorkflowTemplate."""
+    def document(self, name: str, *, cluster: bool, namespace: str, lent: bool = False) -> Document | None:
+        """The WorkflowTemplate of this name, or the ClusterWorkflowTemplate. `lent`: it is written out in what is
+        submitted, so nobody looks for it any more."""
         kind = "ClusterWorkflowTemplate" if cluster else "WorkflowTemplate"
-        for found in self._known.get((kind, name), ()):
-            if cluster or not namespace or found.namespace in ("", namespace):
-                return found
-        return self._look(kind, "" if cluster else namespace, name)
+        known = [one for one in self._known.get((kind, name), ()) if one.file in self.files[: self._given]]
+        known = [one for one in known if cluster or not namespace or one.namespace in ("", namespace)]
+        if known and (lent or not self._submitted):
+            return known[0]
+        found = self._look(kind, "" if cluster else namespace, name)
+        if found is None and known:
+            self.said[
+                f"{kind} {name} is among the files, but the Workflow will look for it where it runs, and there is "
+                "none. Apply it there first."
+            ] = None
+        return found
+
+    def again(self) -> Library:
+        """The same documents, with nowhere else to look: what was found elsewhere comes first where it counts."""
+        given, found = self.files[: self._given], self.files[self._given :]
+        return Library([*found, *given] if self._submitted else [*given, *found])
 
     def of(self, call: Call, scope: Document) -> Found:
         """What a step, task or hook calls that stands in `scope`, or in something that `scope` lent its templates."""
@@ -83,7 +100,7 @@ class Library:
         if ref is None or ref.kind != "map":
             return document
         cluster = text(ref, "clusterScope").lower() == "true"
-        return self.document(text(ref, "name"), cluster=cluster, namespace=document.namespace)
+        return self.document(text(ref, "name"), cluster=cluster, namespace=document.namespace, lent=True)
 
     def _add(self, document: Document) -> None:
         self._known.setdefault((document.kind, document.name), []).append(document)

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 
 from pipelines.definition.model import Definition, Gate, GateTeam, StageDef
+from pipelines.executors.argo.accounts import UNKNOWN, accounts_in, parameters_of
 from pipelines.executors.argo.shown import as_yaml
 from pipelines.executors.connections import ConnectionsError, load
 from pipelines.executors.workflow_places import DEFAULT_ACCOUNT, WorkflowPlace
@@ -30,6 +31,7 @@ from .foreign import rules_of
 from .reading import Source
 from .resolve import Elsewhere
 
+_BY_AGENT = ("http", "plugin")  # one pod does these for all of a Workflow's tasks
 LONGEST = 50  # characters of a Workflow's name before what makes it unique
 _KEPT = ("name", "kind", "owner", "depends", "needs", "on_exit")
 
@@ -111,27 +113,48 @@ def _elsewhere(place: WorkflowPlace) -> Elsewhere:
 
 
 def _check_accounts(found: Adopted, place: WorkflowPlace) -> None:
-    """Each task runs with an account of the team that owns it. Raises AdoptError."""
+    """Each task runs with accounts of the team that owns it alone. Raises AdoptError."""
     spec = found.woven.after["spec"]
-    if "erviceAccount" in str(spec.get("podSpecPatch", "")):
-        raise AdoptError("podSpecPatch sets a service account, which hides whose it is. Name it in serviceAccountName.")
-    own = {one.get("name"): one for one in spec.get("templates") or ()}
+    known, defaults = parameters_of(spec), spec.get("templateDefaults") or {}
+    beside = [
+        *accounts_in(spec, known, without=("templates", "templateDefaults", "serviceAccountName")),
+        *accounts_in(defaults, known, without=("serviceAccountName",)),
+    ]
+    at = {task.path: task for task in found.graph.tasks}
     for stage in found.stages:
-        template = own.get(stage.with_["template"]) or {}
-        if "erviceAccount" in str(template.get("podSpecPatch", "")):
-            raise AdoptError(f"podSpecPatch of {stage.with_['template']} sets a service account; name it openly.")
-        account = str(template.get("serviceAccountName") or spec.get("serviceAccountName") or DEFAULT_ACCOUNT)
-        allowed = place.teams.get(stage.owner)
-        if allowed is None:
+        if stage.owner not in place.teams:
             raise AdoptError(
                 f"{stage.owner} owns {stage.name}, and may run nothing at {place.name}: connections.yaml allows "
                 f"{', '.join(place.teams) or 'no team'} there."
             )
-        if stage.kind != "gate" and account not in allowed:
+        if stage.kind == "gate":
+            continue
+        node = found.graph.templates.get(at[stage.with_["node"]].position)
+        if node is None:
             raise AdoptError(
-                f"{stage.name} would run with the service account {account}, and {stage.owner}, who owns it, has "
-                f"{', '.join(allowed)} at {place.name}. Name one of these in serviceAccountName."
+                f"{stage.name} runs the template {stage.with_['template']}, which is filled in while it runs, so "
+                "nobody can say with whose service account that works. Name the template."
             )
+        template = node.plain()
+        account = str(spec.get("serviceAccountName") or DEFAULT_ACCOUNT)
+        if stage.with_["does"] not in _BY_AGENT:
+            account = str(template.get("serviceAccountName") or defaults.get("serviceAccountName") or account)
+        for key, one in [("serviceAccountName", account), *accounts_in(template, known), *beside]:
+            _check_account(stage, key, one, place)
+
+
+def _check_account(stage: StageDef, key: str, account: str, place: WorkflowPlace) -> None:
+    allowed = place.teams[stage.owner]
+    if account == UNKNOWN:
+        raise AdoptError(
+            f"What {key} makes of the pods of {stage.name} is known only while it runs, and it could be another "
+            "service account. Write it without {{...}} that the Workflow's own parameters do not give, as a mapping."
+        )
+    if account not in allowed:
+        raise AdoptError(
+            f"{stage.name} would run with the service account {account} ({key}), and {stage.owner}, who owns it, has "
+            f"{', '.join(allowed)} at {place.name}. Name one of these in serviceAccountName."
+        )
 
 
 def _name(found: Adopted) -> str:

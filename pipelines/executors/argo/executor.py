@@ -26,7 +26,8 @@ from pipelines.executors.base import (
 from pipelines.executors.store import Store, StoreError
 
 from .nodes import NodesElsewhereError
-from .order import ATTEMPT, STAGE, Order, named, order, place_of
+from .order import API, ATTEMPT, STAGE, Order, named, order, place_of
+from .referred import refers, refuse_foreign_accounts
 from .shown import as_yaml
 
 STOP_PATIENCE = 60.0  # seconds that a Workflow has to stop, its exit handlers included, before it is terminated
@@ -41,6 +42,8 @@ class ArgoExecutor:
 
     def plan(self, spec: StageSpec) -> Plan:
         wanted = order(spec, self.workplace)
+        if refers(wanted):
+            self._plan_references(wanted, spec.owner)
         manifest = as_yaml(wanted.manifest)
         account = f" as {wanted.account}"
         return Plan(
@@ -85,7 +88,9 @@ class ArgoExecutor:
                 if changed := refuse_changed(self, spec):
                     yield changed
                     return
-                self._submit(client, order(spec, self.workplace), name, spec, key)
+                wanted = order(spec, self.workplace)
+                self._check_references(client, wanted, spec.owner)
+                self._submit(client, wanted, name, spec, key)
             submitted.write_text("{}")
             yield Log(f"Workflow {name} at {place.title}\n")
             ended: Any = None
@@ -97,6 +102,20 @@ class ArgoExecutor:
             yield from self._ending(client, spec, name, ended, stopping=control.stopping())
         finally:
             client.close()
+
+    def _plan_references(self, wanted: Order, team: str) -> None:
+        from pipelines.executors.kubernetes.errors import ClusterError
+
+        client = self._client(wanted.place)
+        try:
+            self._check_references(client, wanted, team)
+        except ClusterError as error:
+            raise PlanError(str(error)) from error
+        finally:
+            client.close()
+
+    def _check_references(self, client: Any, wanted: Order, team: str) -> None:
+        refuse_foreign_accounts(wanted, team, lambda kind, name: client.get(f"{API}/{kind}", name))
 
     def _submit(self, client: Any, wanted: Order, name: str, spec: StageSpec, key: str) -> None:
         from pipelines.executors.kubernetes.errors import Conflict

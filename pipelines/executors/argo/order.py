@@ -22,6 +22,8 @@ from pipelines.executors.connections import ConnectionsError, load
 from pipelines.executors.store import Store
 from pipelines.executors.workflow_places import WorkflowPlace
 
+from .accounts import accounts_in, parameters_of
+
 API = "argoproj.io/v1alpha1"
 KINDS = ("Workflow", "CronWorkflow", "WorkflowTemplate")
 KEYS = ("place", "file", "workflow", "template", "task", "arguments", "workspace")
@@ -240,29 +242,14 @@ def _hand_over(body: dict[str, Any], arguments: Mapping[str, str]) -> None:
 def _account(body: Mapping[str, Any], place: WorkflowPlace, team: str) -> str:
     """The service account that it runs with, which is one of the team's, as all are that it names. Raises PlanError."""
     allowed = place.teams[team]
-    for key, value in accounts_in(body):
-        if value not in allowed:
-            raise PlanError(
-                f"The Workflow names the service account {value!r} ({key}); "
-                f"{team} has {', '.join(allowed)} at {place.name}."
-            )
+    for key, value in accounts_in(body, parameters_of(body)):
+        refuse_account(place, team, key, value, "The Workflow")
     return str(body.get("serviceAccountName") or allowed[0])
 
 
-def accounts_in(value: Any) -> list[tuple[str, str]]:
-    """Every service account that a spec names, with the key that names it; what may set one unseen as "?"."""
-    found: list[tuple[str, str]] = []
-    stack = [value]
-    while stack:
-        one = stack.pop()
-        if isinstance(one, list):
-            stack += one
-        elif isinstance(one, dict):
-            for name, item in one.items():
-                if name in ("serviceAccountName", "serviceAccount") and isinstance(item, str):
-                    found.append((name, item))
-                elif name == "podSpecPatch" and "erviceAccount" in str(item):
-                    found.append((name, "?"))
-                else:
-                    stack.append(item)
-    return found
+def refuse_account(place: WorkflowPlace, team: str, key: str, account: str, what: str) -> None:
+    """Raises PlanError where `what` names an account by `key` that the team does not have there."""
+    if account not in (allowed := place.teams[team]):
+        raise PlanError(
+            f"{what} names the service account {account!r} ({key}); {team} has {', '.join(allowed)} at {place.name}."
+        )

@@ -102,7 +102,13 @@ def test_templates_are_named_by_what_they_hold(made):
     ],
 )
 def test_conditions_that_argo_cannot_judge_are_left_to_the_portal(condition, said):
-    assert when_of(condition) == said
+    assert when_of(condition, {}) == said
+
+
+@pytest.mark.parametrize("value", ["it's", 'a "b"', "back\\slash", "{{workflow.uid}}", "{{=1}}", "two\nlines"])
+def test_a_value_that_would_change_a_condition_is_left_to_the_portal(value):
+    assert when_of("parameters.wish != 'no'", {"p-wish": value}) == ""
+    assert when_of("parameters.wish != 'no'", {"p-wish": "a plain wish, ü & <b>"}) != ""
 
 
 def test_names_of_tasks_stay_apart():
