@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from pipelines.definition.containers import Key, ListOf, OneOf, Record
@@ -31,7 +32,7 @@ from pipelines.definition.shapes import BAD, Name, Text
 from .model import Graph, Task
 
 MAX_ENTRIES = 500
-_PATTERN = Text("a pattern", maximum=1000)
+_PATTERN = Text("a pattern", maximum=300)
 _OWNER = Record(
     "an owner",
     {
@@ -228,14 +229,23 @@ def _matches(pattern: str, path: str) -> bool:
     """Name by name, so that no pattern takes long."""
     if "*" not in pattern:
         return pattern == path
-    names = path.split("/")
+    wanted, least = _wanted(pattern)
+    if least > path.count("/") + 1:
+        return False
     # Positions in the pattern that the names so far lead to.
-    wanted = pattern.split("/")
     here = _skipped(wanted, {0})
-    for name in names:
+    for name in path.split("/"):
         ahead = {at if wanted[at] == "**" else at + 1 for at in here if at < len(wanted) and _fits(wanted[at], name)}
         here = _skipped(wanted, ahead)
     return len(wanted) in here
+
+
+@lru_cache(maxsize=2 * MAX_ENTRIES)
+def _wanted(pattern: str) -> tuple[tuple[str, ...], int]:
+    """The names of a pattern, several `**` in a row being one, and how many names a path has at least."""
+    names = pattern.split("/")
+    kept = tuple(name for at, name in enumerate(names) if name != "**" or names[at - 1 : at] != ["**"])
+    return kept, len(kept) - kept.count("**")
 
 
 def _skipped(wanted: Sequence[str], here: set[int]) -> set[int]:
@@ -247,5 +257,6 @@ def _skipped(wanted: Sequence[str], here: set[int]) -> set[int]:
     return here
 
 
+@lru_cache(maxsize=1 << 16)
 def _fits(wanted: str, name: str) -> bool:
     return wanted == "**" or fnmatchcase(name, wanted)
