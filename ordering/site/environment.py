@@ -84,7 +84,7 @@ def _postgresql(url: str) -> dict[str, Any]:
             "DATABASE_URL names PostgreSQL, but its driver is not installed. Install psycopg[binary]."
         ) from error
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "ordering.site.postgresql",
         "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -195,7 +195,7 @@ def test_postgresql_is_read_from_its_address(tmp_path, monkeypatch):
     for name, value in (environment(tmp_path) | {"DATABASE_URL": address}).items():
         monkeypatch.setenv(name, value)
     database = runpy.run_path(str(SETTINGS))["DATABASES"]["default"]
-    assert database["ENGINE"] == "django.db.backends.postgresql"
+    assert database["ENGINE"] == "ordering.site.postgresql"
     assert (database["USER"], database["PASSWORD"], database["NAME"]) == ("ada", "p@ss", "shop")
     assert (database["HOST"], database["PORT"]) == ("db.example", "5433")
     assert database["OPTIONS"] == {"sslmode": "require"}
