@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ class Result:
 
 
 class Site:
-    """A state folder whose connections.yaml names an engine."""
+    """A state folder whose connections.yaml names an engine, and `registries` by their addresses."""
 
     def __init__(self, home: Path, host: str, **docker: Any) -> None:
         self.home = home
@@ -44,7 +46,9 @@ class Site:
         self.executor = BuildExecutor(Workplace(home))
 
     def connect(self, host: str, **docker: Any) -> None:
-        (self.home / "connections.yaml").write_text(yaml.safe_dump({"docker": {"host": host, **docker}}))
+        listed: dict[str, Any] = {address: {} for address in docker.pop("registries", ())}
+        content = {"docker": {"host": host, **docker}, "registries": listed}
+        (self.home / "connections.yaml").write_text(yaml.safe_dump(content))
 
     def secret(self, name: str, value: str) -> None:
         path = self.home / "secrets" / "dev" / name
@@ -125,6 +129,32 @@ def processes(word: str) -> list[int]:
         if word.encode() in words:
             found.append(int(path.name))
     return found
+
+
+@contextmanager
+def resetting() -> Iterator[int]:
+    """The port of a server on this machine that breaks each connection off once it was asked something."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+                connection.recv(100)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+            except OSError:
+                if server.fileno() < 0:
+                    return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(5)
 
 
 def config_of(inspected: str) -> dict[str, Any]:

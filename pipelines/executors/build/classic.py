@@ -2,7 +2,8 @@
 
 The order comes as JSON on standard input, because it may hold credentials: host, context and dockerfile (paths), tag,
 labels, args, target, memory (bytes), cpus, cache_from, auth (by registry), image (the file that the image's id is
-written to). What the engine says goes to standard output; the exit code is 0 when an image was built.
+written to). What the engine says goes to standard output; the exit code is 0 when an image was built, LOST when the
+engine went away.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+LOST = 75  # exit code: the engine went away, EX_TEMPFAIL
 PERIOD = 100_000  # microseconds, of which a processor may be used `cpus` times as many
 
 
@@ -29,7 +31,7 @@ def main() -> int:
         return _build(client.api, order)
     except (DockerException, RequestException, OSError) as error:
         print(f"error during connect: {' '.join(str(error).split())}", flush=True)
-        return 1
+        return LOST
 
 
 def _build(api: Any, order: dict[str, Any]) -> int:
@@ -54,7 +56,7 @@ def _build(api: Any, order: dict[str, Any]) -> int:
         print(event.get("stream") or _pulling(event), end="", flush=True)
     if not image:
         print("unexpected EOF: the engine's answer ended before the build did", flush=True)
-        return 1
+        return LOST
     Path(order["image"]).write_text(image)
     return 0
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _DIRECTIVE = re.compile(r"#\s*(?P<name>\w+)\s*=\s*(?P<value>\S+)\s*")
-_HEREDOC = re.compile(r"<<-?\s*([\"']?)(?P<word>\w+)\1")
+# A word of a shell, quotes and all; only one that is no more than this begins a heredoc: `$((1<<4))` and `<<<` do not.
+_WORD = re.compile(r"(?:\\.|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^\s\\\"'])+")
+_HEREDOC = re.compile(r"\d*<<(?P<chomp>-?)(?P<word>[^<]+)")
+_WITH_HEREDOCS = ("RUN", "COPY", "ADD")
 _FLAG = re.compile(r"--(?P<name>[a-z-]+)(?:=(?P<value>\S+))?\s+")
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::(?P<sign>[-+])(?P<other>[^}]*))?\}|(?P<plain>\w+))")
 _SOURCE = re.compile(r"(?:^|,)from=([^,\s]+)")
@@ -83,11 +86,19 @@ def _instructions(text: str) -> Iterator[_Instruction]:
             more = more.strip()
             whole = whole[:-1] + (" " + more if not more.startswith("#") else escape)
         word, _, rest = whole.partition(" ")
-        if word.upper() in ("RUN", "COPY", "ADD"):
-            for heredoc in _HEREDOC.finditer(rest):
-                while next(lines, (0, heredoc["word"]))[1].strip() != heredoc["word"]:
+        if word.upper() in _WITH_HEREDOCS:
+            for chomp, end in _heredocs(rest):
+                while (more := next(lines, (0, end))[1]) != end and not (chomp and more.lstrip("\t") == end):
                     pass
         yield _instruction(number, word.upper(), rest.strip())
+
+
+def _heredocs(rest: str) -> list[tuple[bool, str]]:
+    """(whether its lines may begin with tabs, the line that ends it) of each heredoc of an instruction."""
+    if rest.lstrip().startswith("["):
+        return []
+    found = (_HEREDOC.fullmatch(word) for word in _WORD.findall(rest))
+    return [(bool(match["chomp"]), re.sub(r"[\"'\\]", "", match["word"])) for match in found if match]
 
 
 def _instruction(line: int, word: str, rest: str) -> _Instruction:
@@ -119,7 +130,7 @@ def _needs_buildkit(each: _Instruction) -> str:
             "parents",
         ):
             return f"line {each.line} has {each.word} --{name}"
-    if each.word in ("RUN", "COPY", "ADD") and _HEREDOC.search(each.rest):
+    if each.word in _WITH_HEREDOCS and _heredocs(each.rest):
         return f"line {each.line} has a heredoc"
     return ""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,6 +71,11 @@ class Engine:
         with self._answering():
             return self._client.info()
 
+    def plain(self, hosts: Iterable[str]) -> list[str]:
+        """Of these registries, HOST[:PORT], those that the engine would also speak plain http to."""
+        known = (self.about() if (hosts := sorted(hosts)) else {}).get("RegistryConfig") or {}
+        return [host for host in hosts if _is_plain(host, known)]
+
     def image(self, reference: str) -> Image | None:
         """An image with the layers that hold something, the base's first; None where there is none."""
         from docker.errors import ImageNotFound
@@ -132,6 +138,20 @@ class Engine:
             f"The Docker Engine at {self.name} does not answer ({said}). "
             "Start it, or correct `docker.host` in connections.yaml; this goes on by itself then."
         )
+
+
+def _is_plain(host: str, known: Mapping[str, Any]) -> bool:
+    """`known` is the RegistryConfig of the engine."""
+    listed = (known.get("IndexConfigs") or {}).get(host)
+    name = host.rpartition(":")[0] or host
+    if listed is not None and not listed.get("Secure", True):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name.lower() == "localhost"
+    nets = (ipaddress.ip_network(net, strict=False) for net in known.get("InsecureRegistryCIDRs") or ())
+    return address.is_loopback or any(address.version == net.version and address in net for net in nets)
 
 
 def _content(attributes: Mapping[str, Any]) -> str:

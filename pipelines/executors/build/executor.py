@@ -30,7 +30,7 @@ from pipelines.executors.base import (
     Workplace,
     Yielded,
 )
-from pipelines.executors.build import builders, order, steps, words
+from pipelines.executors.build import builders, classic, order, steps, words
 from pipelines.executors.build.builders import Builder
 from pipelines.executors.build.context import dockerfile_of
 from pipelines.executors.build.dockerfile import Facts, read
@@ -137,13 +137,17 @@ class BuildExecutor:
             builder, why = words.choose(asked.settings, builders.find(asked.connections.docker))
             if refused := words.refusal(asked.settings, asked.facts, builder, why):
                 return Outcome("failed", refused)
+            if plain := engine.plain(asked.settings.registries):
+                return Outcome("failed", words.plain(engine.name, plain))
             yield Log(f"Building with {builder.words}.{f' {why}.' if why else ''}\n")
             _remember(folder, builder)
         self.store.unpack(artifact(spec).digest, attempt.tree)
         said = steps.load(_beside(folder, "steps"))
         end = yield from self._follow(self._order(spec, asked, attempt, key), builder, attempt, folder, engine, said)
         if end.how == "exited" and end.code:
-            if said.lost or _is_away(engine):
+            # What the classic builder prints is also what the steps print: it tells by its exit code.
+            lost = said.lost if builder.buildkit else end.code == classic.LOST
+            if lost or _is_away(engine):
                 return None
             return Outcome("failed", words.failure(asked.settings, asked.facts, said, end.reason))
         if ended := outcome_of(end):
@@ -288,6 +292,12 @@ def _check(spec: StageSpec, settings: Settings, facts: Facts, connections: Conne
     if settings.target and settings.target.lower() not in facts.targets:
         known = ", ".join(sorted(facts.targets)) or "none with a name"
         raise PlanError(f"{settings.dockerfile} has no stage {settings.target!r}; it has {known}.")
+    if strange := sorted(settings.registries.keys() - connections.registries.keys()):
+        raise PlanError(
+            f"Stage {spec.stage}: a credential is only sent to registries that connections.yaml lists, and "
+            f"{', '.join(strange)} is none of {', '.join(sorted(connections.registries)) or '(none)'}. Add it there "
+            "under `registries`, or take it out of the stage's `registries`."
+        )
     bundle = connections.docker.ca_bundle
     if bundle and not bundle.is_file():
         raise PlanError(f"Stage {spec.stage}: `docker.ca_bundle` of connections.yaml is {bundle}, which is no file.")

@@ -16,11 +16,16 @@ _ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<said>.*)")
 _CLASSIC = re.compile(r"Step (?P<number>\d+)/(?P<of>\d+) : (?P<what>.*)")
 _USING_CACHE = re.compile(r" ---> Using cache")
 _LAST_WORDS = re.compile(r"(?:ERROR|error|failed to|unable to|Cannot connect|error during connect|unexpected EOF).*")
-# What a command line says when the engine went away under it.
-_LOST = re.compile(
-    r"code = Unavailable|error during connect|[Cc]annot connect to the Docker daemon|unexpected EOF|"
-    r"error reading from server|transport is closing|connection reset by peer|Connection aborted|broken pipe|"
-    r"failed to dial gRPC|IncompleteRead"
+# What a command line says when the engine went away under it: that it cannot be reached, or that the connection broke.
+_AWAY = re.compile(r"(?:ERROR: )?(?:error during connect|Cannot connect to the Docker daemon)", re.IGNORECASE)
+_BROKE = re.compile(
+    r"code = Unavailable|error reading from server|transport is closing|failed to dial gRPC|unexpected EOF|"
+    r"connection reset by peer|broken pipe"
+)
+# The same words about something else: a registry that was asked, a command that was run.
+_OF_OTHERS = re.compile(
+    r"https?://|failed to (?:do request|resolve|fetch|copy|authorize|extract|register)|"
+    r"did not complete successfully|executor failed running"
 )
 
 # What a page is told of them: a progress report stays small however long a Dockerfile is.
@@ -124,19 +129,23 @@ class Steps:
 
     def _error(self, number: str, said: str) -> None:
         self.said = said
-        self.lost = self.lost or bool(_LOST.search(said))
+        self.lost = self.lost or _is_lost(said)
         step = self.steps.get(number)
         self.failed = step.what if step else self.failed
         self.missing = self.images.get(number, "") or (_base(step) if step else "") or self.missing
 
     def _complaint(self, line: str) -> None:
-        self.lost = self.lost or bool(_LOST.search(line))
+        self.lost = self.lost or _is_lost(line)
         # BuildKit repeats at the end, in other words, what it said of the step.
         if not self.said or line.startswith("ERROR: "):
             self.said = line.removeprefix("ERROR: ")
         step = self.steps.get(self._previous())
         if step and step.of and not step.stage and not step.done and not self.failed:
             self.failed, self.missing = step.what, self.missing or _base(step)
+
+
+def _is_lost(said: str) -> bool:
+    return bool(_AWAY.match(said) or (_BROKE.search(said) and not _OF_OTHERS.search(said)))
 
 
 def _base(step: Step) -> str:

@@ -45,6 +45,16 @@ def refusal(settings: Settings, facts: Facts, builder: Builder, why: str) -> str
     return ""
 
 
+def plain(engine: str, hosts: Iterable[str]) -> str:
+    """Why no credential goes to registries that the engine would speak plain http to."""
+    names = ", ".join(hosts)
+    return (
+        f"The engine at {engine} may speak plain http to {names}, where anybody on the way could read the credential. "
+        "Name the registry as one that is reached by https, and take it out of the engine's `insecure-registries`, or "
+        "out of the stage's `registries`."
+    )
+
+
 def failure(settings: Settings, facts: Facts, steps: Steps, reason: str) -> str:
     """Why a build failed."""
     if steps.missing:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.executors.base import Artifact, Outcome
-from tests.cluster.build_helpers import ABSENT, COMMIT, SHELL, Running, Site, config_of, processes
+from tests.cluster.build_helpers import ABSENT, COMMIT, SHELL, Running, Site, config_of, processes, resetting
 from tests.cluster.own_engine import BASE, OwnEngine
 from tests.executors.conftest import eventually
 
@@ -248,6 +248,42 @@ def test_a_base_image_that_cannot_be_pulled_is_named_with_what_to_do(site: Site,
     assert f"The image {ABSENT} (Dockerfile, line 2) is not in the engine and cannot be pulled" in outcome.reason
     assert "docker load" in outcome.reason
     assert "by the build argument BASE" in outcome.reason
+
+
+@pytest.mark.parametrize("limits", [{}, {"cpus": 1}], ids=["buildkit", "classic"])
+def test_a_step_that_fails_with_the_words_of_a_lost_engine_is_a_step_that_fails(
+    site: Site, limits: dict[str, object]
+) -> None:
+    text = f"{SHELL}RUN echo 'error during connect: unexpected EOF, connection reset by peer' && no-such-program\n"
+    outcome = site.build(site.spec(site.workspace({"Dockerfile": text}), limits=limits)).outcome
+    assert outcome.state == "failed"
+    assert "no-such-program" in outcome.reason
+
+
+def test_a_registry_that_breaks_off_is_named_and_not_taken_for_the_engine(engine: OwnEngine, site: Site) -> None:
+    with resetting() as port:
+        text = f"FROM localhost:{port}/shop/base:1\nRUN true\n"
+        outcome = site.build(site.spec(site.workspace({"Dockerfile": text}))).outcome
+    assert outcome.state == "failed", outcome
+    assert f"The image localhost:{port}/shop/base:1 (Dockerfile, line 1)" in outcome.reason
+    assert "cannot be pulled" in outcome.reason
+
+
+@pytest.mark.parametrize("limits", [{}, {"cpus": 1}], ids=["buildkit", "classic"])
+def test_no_credential_goes_where_the_engine_speaks_plain_http(
+    engine: OwnEngine, site: Site, limits: dict[str, object]
+) -> None:
+    site.secret("user", "somebody")
+    site.secret("password", "a-password-of-ours")
+    with resetting() as port:
+        host = f"localhost:{port}"
+        site.connect(engine.host, registries=[host])
+        credential = {host: {"secrets": {"username": "user", "password": "password"}}}
+        workspace = site.workspace({"Dockerfile": f"FROM {host}/shop/base:1\n"})
+        result = site.build(site.spec(workspace, registries=credential, limits=limits))
+    assert result.outcome.state == "failed"
+    assert f"may speak plain http to {host}" in result.outcome.reason
+    assert "Building with" not in result.log
 
 
 def test_without_any_network_a_local_base_image_is_named_by_argument(engine: OwnEngine, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_a_cache_from_the_registry(cluster: Facts, engine: OwnEngine, site: Site
     site.secret("user", registry.username)
     site.secret("password", registry.password)
     credential = {"secrets": {"username": "user", "password": "password"}}
+    site.connect(engine.host, registries=[registry.address])
     workspace = site.workspace({"Dockerfile": f"{SHELL}RUN date +%N > /now\n"})
     spec = site.spec(workspace, cache_from=[image], registries={registry.address: credential})
     first = site.build(spec)

@@ -87,10 +87,21 @@ def test_a_dockerfile_names_its_bases_with_the_arguments_that_choose_them() -> N
         ("FROM a\nCOPY --chmod=755 a /", "line 2 has COPY --chmod"),
         ("FROM a\nRUN a \\\n  # a remark\n  b\nUSER 1", ""),
         ("# escape=`\nFROM a\nRUN a `\n  --mount=b\n", ""),
+        ("FROM a\nRUN echo $((1<<4)) && cat <<<word && echo ' <<X ' \\<<X\nFROM b AS c\n", ""),
+        ('FROM a\nRUN ["cat", "<<X"]\n', ""),
+        ("FROM a\nRUN 3<<-'X' cat\n\tX\nRUN --mount=x\n", "line 2 has a heredoc"),
     ],
 )
 def test_what_needs_buildkit_is_named_with_its_line(text: str, why: str) -> None:
     assert read(text, {}).buildkit == why
+
+
+def test_what_only_looks_like_a_heredoc_hides_no_stage() -> None:
+    facts = read(
+        "FROM a AS b\nRUN echo $((1<<4)) <<<b\nCOPY <<X <<-Y /\nFROM no\nX\nFROM no\n\tY\nFROM c AS runtime\n", {}
+    )
+    assert facts.targets == {"b", "runtime"}
+    assert [base.image for base in facts.bases] == ["a", "c"]
 
 
 # --- what a stage says ------------------------------------------------------------------------------------
@@ -161,6 +172,23 @@ def test_the_same_plan_has_the_same_digest_and_names_what_it_is_built_from(
     assert plan.details["bases"] == ["x:1"]
     assert plan.details["args"] == {"BASE": "x:1"}
     assert plan.digest != BuildExecutor(workplace).plan(replace(spec, with_={**spec.with_, "args": {"A": "1"}})).digest
+
+
+def test_a_credential_is_only_for_registries_that_the_installation_lists(
+    workplace: Workplace, stage: Callable[..., StageSpec]
+) -> None:
+    workplace.home.mkdir(parents=True)
+    known = workplace.home / "connections.yaml"
+    known.write_text("registries: {'registry.example:5000': {}}\n")
+    credential = {"secrets": {"username": "u", "password": "p"}}
+    spec = stage(registries={"registry.example:5000": credential, "elsewhere.example": credential})
+    with pytest.raises(PlanError, match=r"elsewhere\.example is none of registry\.example:5000\. Add it there"):
+        BuildExecutor(workplace).plan(spec)
+    known.write_text("registries: {'registry.example:5000': {}, elsewhere.example: {}}\n")
+    assert set(BuildExecutor(workplace).plan(spec).details["registries"]) == {
+        "registry.example:5000",
+        "elsewhere.example",
+    }
 
 
 def test_a_bundle_that_is_not_there_is_said(workplace: Workplace, stage: Callable[..., StageSpec]) -> None:
@@ -285,6 +313,23 @@ def test_what_went_wrong_is_read_from_either_builder() -> None:
     assert (classic.missing, classic.said) == ("gone:1", "pull access denied for gone")
     kit.feed("#9 [internal] load metadata for registry.example/x:1\n#9 ERROR: not found\n")
     assert kit.missing == "registry.example/x:1"
+    for line in (
+        'ERROR: failed to solve: r:1/x: failed to do request: Head "https://r:1/v2/x": read: connection reset by peer',
+        "#8 ERROR: failed to copy: httpReadSeeker: failed open: unexpected EOF",
+        "#8 ERROR: process \"/bin/sh -c echo 'unexpected EOF' && no\" did not complete successfully: exit code: 127",
+        "failed to solve: rpc error: code = Unknown desc = executor failed running [echo broken pipe]: exit code: 1",
+    ):
+        others = Steps()
+        others.feed(f"{line}\n")
+        assert not others.lost, line
+    for line in (
+        'error during connect: Post "http://%2Frun%2Fdocker.sock/v1.41/build": EOF',
+        "ERROR: Cannot connect to the Docker daemon at unix:///run/docker.sock. Is the docker daemon running?",
+        "ERROR: failed to build: read unix @->/run/docker.sock: read: connection reset by peer",
+    ):
+        away = Steps()
+        away.feed(f"{line}\n")
+        assert away.lost, line
     lost = Steps()
     lost.feed("#8 0.1 error reading from server: EOF\n")
     assert not lost.lost
