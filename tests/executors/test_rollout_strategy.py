@@ -283,6 +283,17 @@ def test_what_does_not_get_ready_is_overdue_after_the_deadline():
     assert decisions.decide(rollout, first.position, target.observe(), 60.5).verb == "overdue"
 
 
+def test_a_way_back_has_the_deadline_for_each_replica_that_comes_back():
+    rollout = Rollout("r2", {"web": 4}, "r1", {"web": 4}, rolling(), deadline=60, shared=frozenset({"web"}))
+    position = decisions.abort(Position(step=0, high=9), "aborted by a person", 0.0)
+    for ready in range(1, 4):
+        seen = Observation({"r1": {"web": Count(ready, ready)}})
+        decision = decisions.decide(rollout, position, seen, ready * 50.0)
+        assert (decision.verb, decision.position.waiting_since) == ("wait", ready * 50.0)
+        position = decision.position
+    assert decisions.decide(rollout, position, seen, 211.0).verb == "overdue"
+
+
 def test_a_canary_that_dies_during_a_pause_is_overdue_too():
     rollout = Rollout("new", {"web": 1}, "old", {"web": 1}, canary((SetWeight(50), Pause())), deadline=60.0)
     position = Position(step=1, weight=50)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,28 @@ class Conflict(Refused):
 
 class Foreign(Refused):
     """An object of that name is there already and is not of this pipeline and environment."""
+
+
+class Refusals:
+    """Lets the rest be done where a part is refused: what happens in a `later()` raises its Refused at the end of the
+    `with` that this is for, the first of them."""
+
+    def __init__(self) -> None:
+        self._first: Refused | None = None
+
+    def __enter__(self) -> Refusals:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._first is not None:
+            raise self._first
+
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        try:
+            yield
+        except Refused as refused:
+            self._first = self._first or refused
 
 
 class ManifestError(ValueError):

@@ -64,7 +64,7 @@ def abort(position: Position, reason: str, now: float) -> Position:
     """Turn back; a rollout that turns back already keeps its first reason."""
     if position.aborted is not None:
         return position
-    return replace(position, aborted=reason, entered=now, waiting_since=None)
+    return replace(position, aborted=reason, entered=now, waiting_since=None, high=-1)
 
 
 def _complete(seen: Observation, release: str | None, wanted: Mapping[str, int]) -> bool:
@@ -243,6 +243,10 @@ def _back(rollout: Rollout, position: Position, seen: Observation, now: float) -
     if not rollout.replaces:
         desired = Desired({rollout.release: dict(rollout.old)}, {rollout.release: 100})
         return Decision(position, desired, "aborted", f"{rollout.release} stays as it was")
+    back = sum(seen.count(rollout.stable, name).ready for name in rollout.old)
+    if back > position.high:
+        # As on the way there: what comes back one by one has the deadline for each.
+        position = replace(position, high=back, waiting_since=now)
     share = _share(seen, rollout.stable, rollout.old)
     serves = _share(seen, rollout.release, dict.fromkeys(rollout.new, 1)) == 100
     position = replace(position, weight=min(position.weight, 100 - share) if serves else 0)
@@ -253,13 +257,13 @@ def _back(rollout: Rollout, position: Position, seen: Observation, now: float) -
         left = _running(seen, rollout.release, rollout.new)
         new = {name: 0 if name in rollout.shared & rollout.old.keys() else count for name, count in left.items()}
         sets = _sets(rollout, new, rollout.old)
-        return _wait(rollout, position, Desired(sets, weights), f"back to {rollout.stable}", now)
-    desired = Desired({rollout.stable: dict(rollout.old)}, weights)
+        return _wait(rollout, position, Desired(sets, weights, back=True), f"back to {rollout.stable}", now)
+    desired = Desired({rollout.stable: dict(rollout.old)}, weights, back=True)
     return Decision(position, desired, "aborted", f"{rollout.stable} has all traffic again")
 
 
 def _back_to_nothing(rollout: Rollout, position: Position, seen: Observation, now: float) -> Decision:
-    desired = Desired({}, {})
+    desired = Desired({}, {}, back=True)
     if seen.current and not seen.sets.get(rollout.release):
         return Decision(position, desired, "aborted", "nothing is left of the first release")
     return _wait(rollout, position, desired, "taking the first release away", now)

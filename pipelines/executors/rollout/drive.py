@@ -13,7 +13,7 @@ from pipelines.executors.base import Progress as Report
 from pipelines.executors.rollout import decisions
 from pipelines.executors.rollout.progress import Progress, away_file, cancel_file, since_when_away
 from pipelines.executors.rollout.strategy import Decision, Observation, Pause, Rollout, Verify
-from pipelines.executors.rollout.target import AwayError, NotPreparedError, Target
+from pipelines.executors.rollout.target import AwayError, NotPreparedError, RefusedError, Target
 from pipelines.executors.rollout.telling import artifact, facts, told
 
 LOOK_EVERY = 0.03
@@ -62,6 +62,8 @@ class Driver:
     answered: float = 0.0
     # Whether `progress` says more than was remembered.
     ahead: bool = False
+    # Since when the way back is refused, None while it is not.
+    refused_since: float | None = None
     troubles: list[str] = field(default_factory=list)
 
     def run(self) -> Iterator[Yielded]:
@@ -74,32 +76,57 @@ class Driver:
             # Who goes on with a way back has all of the deadline for it: nobody tried meanwhile.
             self.progress.position = replace(self.progress.position, waiting_since=None)
         yield from self._prepare()
-        while True:
-            self._tend()
-            self._obey()
-            seen = self.target.observe()
-            self.answered = time.time()
-            self.rollout = self.target.fit(self.rollout)
-            before = self.progress.position.step
-            decision = decisions.decide(self.rollout, self.progress.position, seen, time.time())
-            self._move(decision)
-            yield from self._report(decision, seen)
-            if decision.verb == "verify":
-                yield from self._verify(decision, seen)
-            elif decision.verb == "overdue":
-                yield from self._overdue()
-            elif decision.verb == "pause":
-                self._end(Outcome("paused", decision.text, self._facts(seen)))
-            elif decision.verb in ("done", "aborted"):
-                yield from self._finish(decision, seen)
-            if self.progress.outcome is not None:
-                yield self.progress.outcome
-                return
-            yield from self._news(decision, seen)
-            if self.progress.position.step != before:
-                self.troubles = []
-            else:
-                self.target.wait(LOOK_EVERY_IN_PAUSE if decision.text.startswith("paused") else LOOK_EVERY)
+        while self.progress.outcome is None:
+            try:
+                yield from self._turn()
+            except RefusedError as error:
+                yield from self._refused(error)
+        yield self.progress.outcome
+
+    def _turn(self) -> Iterator[Yielded]:
+        self._tend()
+        self._obey()
+        seen = self.target.observe()
+        self.answered = time.time()
+        self.rollout = self.target.fit(self.rollout)
+        before = self.progress.position.step
+        decision = decisions.decide(self.rollout, self.progress.position, seen, time.time())
+        self._move(decision)
+        yield from self._report(decision, seen)
+        if decision.verb == "verify":
+            yield from self._verify(decision, seen)
+        elif decision.verb == "overdue":
+            yield from self._overdue()
+        elif decision.verb == "pause":
+            self._end(Outcome("paused", decision.text, self._facts(seen)))
+        elif decision.verb in ("done", "aborted"):
+            yield from self._finish(decision, seen)
+        if self.progress.outcome is not None:
+            return
+        yield from self._news(decision, seen)
+        if self.progress.position.step != before:
+            self.troubles = []
+        else:
+            self.target.wait(LOOK_EVERY_IN_PAUSE if decision.text.startswith("paused") else LOOK_EVERY)
+
+    def _refused(self, error: RefusedError) -> Iterator[Yielded]:
+        """What is refused would be refused again, so the rollout turns back; and where the way back is refused, that is
+        tried until the deadline, for there is no other way."""
+        aborted = self.progress.position.aborted
+        if str(error) != self.said:
+            self.said = str(error)
+            yield Log(f"{error}\n")
+        if aborted is None:
+            # Remembered before anything follows from it, see _move.
+            self.progress.position = decisions.abort(self.progress.position, f"refused: {error}", time.time())
+            self.ahead = True
+            return
+        self.refused_since = self.refused_since or time.time()
+        if time.time() - self.refused_since > self.rollout.deadline:
+            back = self.rollout.stable or "what was there before"
+            self._end(Outcome("error", f"{aborted}; and the way back to {back} is refused: {error}"))
+            return
+        self.target.wait(LOOK_EVERY_IN_PAUSE)
 
     def _tend(self) -> None:
         if time.monotonic() - self.tended > TEND_EVERY:
@@ -157,9 +184,10 @@ class Driver:
                 self._obey()
                 if self.progress.position.aborted is not None:
                     return
-        except NotPreparedError as error:
+        except (NotPreparedError, RefusedError) as error:
             yield Log(f"{error}\n")
-            self.progress.position = decisions.abort(self.progress.position, str(error), time.time())
+            reason = f"refused: {error}" if isinstance(error, RefusedError) else str(error)
+            self.progress.position = decisions.abort(self.progress.position, reason, time.time())
         else:
             self.progress.prepared = True
             self.progress.position = replace(self.progress.position, entered=time.time())

@@ -47,11 +47,13 @@ class Desired:
     """What shall be there. `sets` maps release to service to replicas; what is not named shall end, after
     it has left the traffic. `weights` are per cent and sum to 100; None spreads evenly over all ready
     replicas; empty means that nothing is served. `keep` maps a release that is still in `sets` to the
-    seconds after which the target retires it by itself."""
+    seconds after which the target retires it by itself. `back` tells that this leads back: what the release that came
+    has begun ends then, even what is left running otherwise because it keeps data."""
 
     sets: Mapping[str, Mapping[str, int]]
     weights: Mapping[str, int] | None
     keep: Mapping[str, float] = field(default_factory=dict)
+    back: bool = False
 
 
 class Target(Protocol):
@@ -139,7 +141,8 @@ class Position:
 
     `entered` and `waiting_since` are times of the caller's clock: when the step began, and since when
     something is not as it should be (None while all is well). `weight` is the canary's last commanded
-    share, `high` the most progress seen in a rolling step. `aborted` is the reason, once it is to go back.
+    share, `high` the most progress seen in a rolling step or on the way back. `aborted` is the reason, once
+    it is to go back.
     """
 
     step: int = 0
@@ -211,7 +214,7 @@ def shared_count(old: int, new: int, weight: int) -> int:
     if weight >= 100 or not old:
         return new if weight else 0
     total = min(old, new)
-    return min(canary_count(total, weight), total - 1)
+    return min(canary_count(total, weight), max(0, total - 1))
 
 
 def rolling_counts(total: int, new: Count, old: Count, surge: int, unavailable: int) -> tuple[int, int]:

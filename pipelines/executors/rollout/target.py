@@ -20,12 +20,17 @@ class AwayError(EngineAwayError):
     """What holds the environment does not answer: nothing can be seen or moved. The message says what was tried."""
 
 
+class RefusedError(ValueError):
+    """What holds the environment understood and said no (a quota, a right, a policy); the message says what it said."""
+
+
 class NotPreparedError(Exception):
     """What has to be there before the first replica (a migration, say) said no; the message says what it said."""
 
 
 class Target(Protocol):
-    """An environment during one rollout. All but `close` raise AwayError where it does not answer."""
+    """An environment during one rollout. All but `close` raise AwayError where it does not answer, and RefusedError
+    where it says no: what could be done without that is done then."""
 
     def prepare(self) -> Iterator[Log | None]:
         """What has to be done before the first replica, safe to repeat; None while it waits for something. Raises

@@ -15,6 +15,7 @@ from pipelines.executors.kubernetes.content import ContentKey
 from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, ManifestError, Refused
 from pipelines.executors.kubernetes.names import is_label, selector
 from pipelines.executors.rollout.kubernetes import autoscaling, rendering, shape
+from pipelines.executors.rollout.kubernetes.beginning import bring_secrets, refuse_strangers
 from pipelines.executors.rollout.kubernetes.copies import Copies
 from pipelines.executors.rollout.kubernetes.place import Place
 from pipelines.executors.rollout.kubernetes.planning import make_plan
@@ -84,11 +85,17 @@ class Clusters:
             new, stable = self._intend(state)
             if state.rollout not in ("", key) and driven(self.workplace.home / "work" / state.rollout):
                 raise SupersededError(f"The rollout {state.rollout} is at work in {self.environment}; wait for it.")
-            state = self._records.take(key, self.spec.pipeline)
+            self._refuse_strangers(new, stable)
+            self._records.take(key, self.spec.pipeline)
             new = Kept(replace(new.release, when=time.time()), new.objects)
-            if not self.settings.release:
-                self._records.prepare(new.release, new.objects)
-                self._bring_configuration(new)
+            try:
+                if not self.settings.release:
+                    self._records.prepare(new.release, new.objects)
+                    bring_secrets(self._clients, new)
+            except Refused:
+                # Nothing has begun.
+                self._records.write(key, rollout=state.rollout, pipeline=state.pipeline, progress=state.progress)
+                raise
             self._new, self._stable = new, stable
             progress = Progress(new.release, stable.release.name if stable else None, {}, resumes=self.spec.resumes)
             progress.old = self._totals(stable, live=True) if stable else {}
@@ -209,6 +216,11 @@ class Clusters:
 
     def _intend(self, state: State) -> tuple[Kept, Kept | None]:
         """(what shall be brought, what is there). Raises PlanError."""
+        if state.pipeline not in ("", self.spec.pipeline):
+            raise PlanError(
+                f"{self.environment} in {self._records.client.place} is the pipeline {state.pipeline}'s, and this is "
+                f"{self.spec.pipeline}. Give its environment another namespace in connections.yaml, or another name."
+            )
         stable = self._records.release(state.stable) if state.stable else None
         if self.settings.release:
             kept = self._records.release(self.settings.release)
@@ -286,15 +298,10 @@ class Clusters:
                 f"Add `url` to environments.{self.environment}."
             )
 
-    def _bring_configuration(self, new: Kept) -> None:
-        """Secrets are only here: their values stand in no record, so they go to the cluster before it is written
-        down that the rollout has begun."""
-        from pipelines.executors.kubernetes import apply as applying
-
+    def _refuse_strangers(self, new: Kept, stable: Kept | None) -> None:
         for place, client in self._clients.items():
-            secrets = [item for item in new.objects.get(place, []) if item["kind"] == "Secret"]
-            if secrets:
-                applying.apply(client, secrets)
+            there = self._layout(stable, place) if stable and stable.release.name != new.release.name else None
+            refuse_strangers(client, self._layout(new, place), there, self.spec.pipeline, self.environment)
 
 
 def _same(here: Mapping[str, Layout], there: Mapping[str, Layout]) -> set[str]:

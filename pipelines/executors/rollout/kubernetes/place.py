@@ -6,10 +6,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pipelines.executors.kubernetes.client import Client
-from pipelines.executors.kubernetes.errors import Refused
+from pipelines.executors.kubernetes.errors import Refusals, Refused
 from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.rollout.kubernetes import autoscaling, reasons, shape
-from pipelines.executors.rollout.kubernetes.seen import Cache, by_mark, count, endpoints, is_going, is_ready, mark_of
+from pipelines.executors.rollout.kubernetes.seen import (
+    Cache,
+    by_mark,
+    count,
+    endpoints,
+    is_going,
+    is_ready,
+    mark_of,
+    mark_of_template,
+)
 from pipelines.executors.rollout.kubernetes.shape import Layout, Object, Workload
 from pipelines.executors.rollout.kubernetes.traffic import EVENLY, Traffic
 from pipelines.executors.rollout.strategy import Count
@@ -80,14 +89,21 @@ class Place:
         found = self.traffic.weights()
         return self._by_pods() if found is EVENLY else found
 
-    def nodes(self) -> dict[str, int]:
-        """How many pods each DaemonSet wants: one for each node that is fit for it."""
+    def nodes(self) -> dict[str, tuple[str, int]]:
+        """(mark, how many pods it wants) of each DaemonSet: one for each node that is fit. Without those that were
+        not counted since they were applied."""
         found = {}
         for name, workload in self.new.workloads.items():
-            if workload.kind == "DaemonSet":
-                live = self.client.get(workload.ref)
-                found[name] = int(((live or {}).get("status") or {}).get("desiredNumberScheduled") or 0)
+            if workload.kind != "DaemonSet" or (live := self.client.get(workload.ref)) is None:
+                continue
+            status, generation = live.get("status") or {}, live["metadata"].get("generation")
+            if status.get("observedGeneration") == generation:
+                found[name] = mark_of_template(live), int(status.get("desiredNumberScheduled") or 0)
         return found
+
+    def marks(self, service: str) -> list[str]:
+        """Of the release that comes and, after it, of the one that is there, of those that have the service."""
+        return [layout.workloads[service].mark for layout in self.layouts if service in layout.workloads]
 
     def grown(self) -> dict[str, int]:
         """Replicas of the stable sets that an autoscaler may add to, while they have some."""
@@ -123,18 +139,23 @@ class Place:
 
     # --- one step -------------------------------------------------------------------------------------
 
-    def apply(self, sets: Mapping[str, Mapping[str, int]], weights: Mapping[str, int] | None) -> bool:
-        """Traffic first: what gets none any more goes only once this is in force, which the driver waits for.
+    def apply(
+        self, sets: Mapping[str, Mapping[str, int]], weights: Mapping[str, int] | None, *, back: bool = False
+    ) -> bool:
+        """Traffic first: what gets none any more goes only once this is in force, which the driver waits for. `back` is
+        that of `strategy.Desired`.
 
-        True if the traffic was moved."""
-        moved = self.traffic.move(weights, self._lead_somewhere)
+        True if the traffic was moved. Raises Refused once all was tried that does not need what was refused."""
+        moved = False
         new, old = sets.get(self.new.release, {}), sets.get(self.stable.release, {}) if self.stable else {}
-        for name, workload in self.new.workloads.items():
-            there = self.stable.workloads.get(name) if self.stable else None
-            self._scale(workload, there, new.get(name, 0), old.get(name, 0))
-        for name, workload in (self.stable.workloads if self.stable else {}).items():
-            if name not in self.new.workloads:
-                self._scale(None, workload, 0, old.get(name, 0))
+        there = self.stable.workloads if self.stable else {}
+        with Refusals() as refusals:
+            with refusals.later():
+                moved = self.traffic.move(weights, self._lead_somewhere)
+            for name in dict.fromkeys([*self.new.workloads, *there]):
+                with refusals.later():
+                    wanted = new.get(name, 0), old.get(name, 0)
+                    self._scale(self.new.workloads.get(name), there.get(name), *wanted, back=back)
         return moved
 
     def begin_stateful(self) -> None:
@@ -147,7 +168,9 @@ class Place:
                         self.client.apply(shape.at_rest(service), force=True)
                 self._put(workload, workload.replicas or 1, 0)
 
-    def _scale(self, new: Workload | None, old: Workload | None, wanted_new: int, wanted_old: int) -> None:
+    def _scale(
+        self, new: Workload | None, old: Workload | None, wanted_new: int, wanted_old: int, *, back: bool
+    ) -> None:
         if new is not None and old is not None and new.mark == old.mark:
             # The same pods in both releases: only their number may differ, once the new one has everything.
             one, wanted = (new, wanted_new) if wanted_new >= (new.replicas or 0) else (old, wanted_old)
@@ -156,11 +179,39 @@ class Place:
             elif wanted and not self._is_applied(one, wanted, 0):
                 self._put(one, wanted, 0)
             return
-        for workload, wanted in ((new, wanted_new), (old, wanted_old)):
-            if workload is not None and not workload.shared:
-                self._scale_deployment(workload, wanted)
-        if (new is not None and new.shared) or (old is not None and old.shared):
-            self._replace_in_place(new, old, wanted_new, wanted_old)
+        if new is not None and old is not None and new.shared and new.ref == old.ref:
+            self._replace_in_place(new, old, wanted_new, wanted_old, back=back)
+            return
+        with Refusals() as refusals:
+            # What a rollout begins to keep data stays until it turns back; what another kind replaces makes room.
+            for workload, wanted, goes in ((new, wanted_new, back), (old, wanted_old, new is not None)):
+                if workload is not None:
+                    with refusals.later():
+                        self._scale_alone(workload, wanted, goes=goes)
+
+    def _scale_alone(self, workload: Workload, wanted: int, *, goes: bool) -> None:
+        """A workload whose name has no other release's pods beside its own. `goes` lets one that is shared end where
+        nothing is wanted of it."""
+        if not workload.shared:
+            self._scale_deployment(workload, wanted)
+        elif wanted:
+            if not self._is_applied(workload, wanted, 0):
+                self._put(workload, wanted, 0)
+            if workload.kind == "DaemonSet":
+                self._send_away(workload, 0)
+            elif self.new.workloads.get(workload.name) is not workload:
+                self._send_away_broken(workload)
+        elif goes and workload.ref in self._applied:
+            self._let_end(workload)
+
+    def _let_end(self, workload: Workload) -> None:
+        if workload.kind == "StatefulSet":
+            if not self._is_applied(workload, 0, 0):
+                self._put(workload, 0, 0)
+        elif live := self.client.get(workload.ref):
+            # A DaemonSet has no number to be set to none.
+            self.client.delete(workload.ref, uid=live["metadata"]["uid"])
+            del self._applied[workload.ref]
 
     def _scale_deployment(self, workload: Workload, wanted: int) -> None:
         live = self._live(workload)
@@ -188,19 +239,17 @@ class Place:
                 return int(item["spec"].get("replicas", 1))
         return None
 
-    def _replace_in_place(self, new: Workload | None, old: Workload | None, wanted_new: int, wanted_old: int) -> None:
+    def _replace_in_place(self, new: Workload, old: Workload, wanted_new: int, wanted_old: int, *, back: bool) -> None:
         """A StatefulSet's partition, or a DaemonSet's pods one by one, so that `wanted_old` of the old ones stay."""
-        goal = new if new is not None and new.shared and wanted_new else old
-        if goal is None or not goal.shared:
-            return
-        back = goal is old
+        # Nothing of either is wanted where no node is fit for it, or somebody wants no replica: the template counts.
+        goal = new if wanted_new or not (wanted_old or back) else old
         total = wanted_new + wanted_old
-        keep = 0 if back else wanted_old
-        if total and not self._is_applied(goal, total, keep):
+        keep = 0 if goal is old else wanted_old
+        if not self._is_applied(goal, total, keep):
             self._put(goal, total, keep)
         if goal.kind == "DaemonSet":
             self._send_away(goal, keep)
-        elif back:
+        elif goal is old:
             self._send_away_broken(goal)
 
     def _is_applied(self, workload: Workload, total: int, keep: int) -> bool:
@@ -279,10 +328,16 @@ class Place:
         mine = [item for item in self._deployments.objects() if mark_of(item) in marks]
         said += reasons.refusals(mine)
         for workload in layout.workloads.values():
-            if workload.shared and self._mine(workload) == []:
+            if workload.shared and self._lacks_pods(workload):
                 events = self.client.list("Event", fields=f"involvedObject.name={workload.name}")
                 said += reasons.events_of(workload.name, events)
         return [f"{self.client.place}: {text}" for text in said]
+
+    def _lacks_pods(self, workload: Workload) -> bool:
+        live = self.client.get(workload.ref) or {}
+        status = live.get("status") or {}
+        wanted = status.get("desiredNumberScheduled") or (live.get("spec") or {}).get("replicas") or 0
+        return len(self._mine(workload)) < int(wanted)
 
     def _last_line(self, pod: str, container: str, previous: bool) -> str:
         try:
@@ -294,7 +349,7 @@ class Place:
 
 def _state(item: Object) -> tuple[Any, ...]:
     """As `_wanted`, of what is there."""
-    mark = str((item["spec"]["template"]["metadata"].get("labels") or {}).get(shape.TEMPLATE, ""))
+    mark = mark_of_template(item)
     if item["kind"] == "DaemonSet":
         return (mark,)
     rolling = (item["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}

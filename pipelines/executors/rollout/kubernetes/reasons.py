@@ -9,6 +9,7 @@ from pipelines.executors.rollout.kubernetes.seen import containers, is_going, is
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIGURATION = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_MAKING = ("FailedCreate", "SuccessfulCreate")
 # (pod, container, previous) -> the last line that it wrote, "" where it wrote none.
 LastLine = Callable[[str, str, bool], str]
 
@@ -66,9 +67,20 @@ def refusals(owners: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def events_of(owner: str, events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a controller reported about an object that may not make its pods (StatefulSet, DaemonSet)."""
-    return [
-        f"{owner}: no pod may be made: {' '.join(str(event.get('message', '')).split())}"
+    """What a controller reported last about an object that may not make its pods (StatefulSet, DaemonSet), unless it
+    has made one since."""
+    about = [
+        event
         for event in events
-        if event.get("reason") == "FailedCreate" and (event.get("involvedObject") or {}).get("name") == owner
-    ][-1:]
+        if event.get("reason") in _MAKING and (event.get("involvedObject") or {}).get("name") == owner
+    ]
+    # In the same second it is the refusal that counts: whoever asks knows that a pod is missing.
+    last = max(about, key=lambda event: (_when(event), event["reason"] == "FailedCreate"), default=None)
+    if last is None or last["reason"] != "FailedCreate":
+        return []
+    return [f"{owner}: no pod may be made: {' '.join(str(last.get('message', '')).split())}"]
+
+
+def _when(event: Mapping[str, Any]) -> str:
+    """To the second, as RFC 3339."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")[:19]

@@ -71,6 +71,11 @@ def mark_of(item: Mapping[str, Any]) -> str:
     return str((item["metadata"].get("labels") or {}).get(TEMPLATE, ""))
 
 
+def mark_of_template(item: Mapping[str, Any]) -> str:
+    """Of the pods that a workload makes."""
+    return str((item["spec"]["template"]["metadata"].get("labels") or {}).get(TEMPLATE, ""))
+
+
 def is_going(pod: Mapping[str, Any]) -> bool:
     """Whether a pod ends, or has ended."""
     phase = (pod.get("status") or {}).get("phase")

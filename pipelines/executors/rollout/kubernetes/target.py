@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 
 from pipelines.executors.base import Log
 from pipelines.executors.kubernetes import apply as applying
-from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, Refused, Stopped
-from pipelines.executors.kubernetes.names import Ref, labels
+from pipelines.executors.kubernetes.client import Client
+from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, Conflict, Refusals, Refused, Stopped
+from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.kubernetes.render import job_state
-from pipelines.executors.kubernetes.settle import present, refuse_foreign
 from pipelines.executors.rollout.kubernetes import autoscaling
 from pipelines.executors.rollout.kubernetes.autoscaling import HELD
 from pipelines.executors.rollout.kubernetes.place import Place
 from pipelines.executors.rollout.kubernetes.records import Records
 from pipelines.executors.rollout.kubernetes.settling import settle
-from pipelines.executors.rollout.kubernetes.shape import Layout
+from pipelines.executors.rollout.kubernetes.shape import Layout, Object
 from pipelines.executors.rollout.release import Release
 from pipelines.executors.rollout.strategy import Count, Desired, Observation, Rollout
-from pipelines.executors.rollout.target import AwayError, NotPreparedError
+from pipelines.executors.rollout.target import AwayError, NotPreparedError, RefusedError
 
 # A watch that lost an event would be noticed after so many seconds.
 LOOK_AGAIN = 0.5
@@ -40,7 +40,7 @@ def answering() -> Iterator[None]:
         raise AwayError(str(error)) from error
     except ClusterError as error:
         # A refusal is no machinery that broke by itself: the sentence is the server's.
-        raise ValueError(str(error)) from error
+        raise RefusedError(str(error)) from error
 
 
 def key_of(place: str, service: str) -> str:
@@ -67,7 +67,8 @@ class ClusterTarget:
     said: set[str] = field(default_factory=set)
     looked: float = 0.0
     counted: float = 0.0
-    nodes: dict[str, int] = field(default_factory=dict)
+    # Nodes by service of a place and mark of the DaemonSet that they are fit for.
+    nodes: dict[tuple[str, str], int] = field(default_factory=dict)
     moving: bool = False
 
     # --- before the first replica ---------------------------------------------------------------------
@@ -76,21 +77,30 @@ class ClusterTarget:
         """Accounts, configuration and the like, and what keeps data; then the Jobs, each to its end."""
         with answering():
             for place in self.places.values():
-                yield from self._refuse_foreign(place)
                 yield from self._hold_autoscalers(place)
-                if place.new.before:
-                    applying.apply(place.client, place.new.before)
+                yield from self._bring(place.client, place.new.before)
                 place.begin_stateful()
             yield from self._jobs()
 
-    def _refuse_foreign(self, place: Place) -> Iterator[None]:
-        layout = place.new
-        items = [*(w.object for w in layout.workloads.values()), *layout.services, *layout.routes, *layout.after]
-        items += layout.scalers
-        for item, live in zip(items, present(place.client, items), strict=True):
-            refuse_foreign(place.client, item, live)
-        autoscaling.refuse_strangers(place.client, layout, place.stable, labels(self.pipeline, self.environment))
-        yield None
+    def _bring(self, client: Client, objects: Sequence[Object]) -> Iterator[Log]:
+        """What others changed of it is taken back, as the plan says, and told."""
+        try:
+            applying.apply(client, objects)
+        except Conflict as conflict:
+            if not conflict.fields:
+                raise
+            for item in objects:
+                yield from self._take_back(client, item)
+
+    def _take_back(self, client: Client, item: Object) -> Iterator[Log]:
+        try:
+            applying.apply(client, [item])
+        except Conflict as conflict:
+            if not conflict.fields:
+                raise
+            what = ", ".join(f"{one.field} (by {one.manager})" for one in conflict.fields)
+            yield Log(f"{client.place}: {Ref.of(item)} was changed by others; it is as in the manifest again: {what}\n")
+            applying.apply(client, [item], force=True)
 
     def _hold_autoscalers(self, place: Place) -> Iterator[Log]:
         """Until the end, when the release that stays is applied with its own."""
@@ -178,14 +188,24 @@ class ClusterTarget:
         }
         if not daemons:
             return rollout
-        if daemons.keys() - self.nodes.keys() or time.monotonic() - self.counted > 2 * LOOK_AGAIN:
+        if daemons.keys() - {key for key, _ in self.nodes} or time.monotonic() - self.counted > 2 * LOOK_AGAIN:
             self.counted = time.monotonic()
-            for name, place in self.places.items():
-                found = {key_of(name, service): number for service, number in place.nodes().items()}
-                self.nodes.update({key: number for key, number in found.items() if number})
-        new = {**rollout.new, **{key: self.nodes[key] for key in daemons if key in self.nodes}}
-        old = {**rollout.old, **{key: self.nodes[key] for key in daemons if key in self.nodes and key in rollout.old}}
+            for key, (place, service) in daemons.items():
+                self._count_nodes(key, place, service)
+        new, old = dict(rollout.new), dict(rollout.old)
+        for key, (place, service) in daemons.items():
+            marks = place.marks(service)
+            new[key] = self.nodes.get((key, marks[0]), new[key])
+            if key in old:
+                old[key] = self.nodes.get((key, marks[-1]), old[key])
         return replace(rollout, new=new, old=old)
+
+    def _count_nodes(self, key: str, place: Place, service: str) -> None:
+        counted, number = place.nodes().get(service, ("", 0))
+        for mark in place.marks(service) if counted else ():
+            # Nodes come and go for both releases; one that no node is fit for stays so while the other's are counted.
+            if mark == counted or (number and self.nodes.get((key, mark)) != 0):
+                self.nodes[key, mark] = number
 
     def missing(self) -> str:
         return " ".join(dict.fromkeys(self.away.values()))
@@ -222,17 +242,18 @@ class ClusterTarget:
     # --- one step -------------------------------------------------------------------------------------
 
     def apply(self, desired: Desired) -> None:
-        with answering():
+        with answering(), Refusals() as refusals:
             for name, place in self.places.items():
-                if place.apply(_of_place(desired.sets, name), desired.weights):
-                    # No pod changes by it, so nothing would say that the next step may follow.
-                    self.changed.set()
+                with refusals.later():
+                    if place.apply(_of_place(desired.sets, name), desired.weights, back=desired.back):
+                        # No pod changes by it, so nothing would say that the next step may follow.
+                        self.changed.set()
 
     def finish(self, desired: Desired, stable: str) -> None:
         """The rest of the release that stays; what is of others goes, or is kept for a while."""
         with answering():
             for name, place in self.places.items():
-                place.apply(_of_place(desired.sets, name), desired.weights)
+                place.apply(_of_place(desired.sets, name), desired.weights, back=desired.back)
             now = time.time()
             before = self.records.read()
             older = {r: at for r, at in before.retire.items() if at > now and r not in (stable, self.release.name)}
