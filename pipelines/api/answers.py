@@ -11,6 +11,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from pipelines import places
+from pipelines.definition.credentials import concealed
+from pipelines.definition.kinds import REFERENCES
 from pipelines.inbox import Question
 from pipelines.models import Approval, Attempt, Delivery, Environment, Event, Pipeline, Release, Run, Stage
 from pipelines.runs.questions import asked_digest, asked_teams, is_paused
@@ -69,7 +71,7 @@ def run_detail(row: Run, stages: Sequence[Now], may: Json) -> Json:
             stages=stages,
         ),
         "engine": row.engine,
-        "parameters": row.parameters,
+        "parameters": concealed(row.parameters),
         "definition": row.definition.digest if row.definition else None,
         "superseded_by": row.superseded_by.number if row.superseded_by else None,
         "rerun_of": row.rerun_of.number if row.rerun_of else None,
@@ -148,7 +150,7 @@ def stage_detail(row: Stage, summary: Json, attempts: list[Attempt], approvals: 
     return summary | {
         "plan": row.plan,
         "question": row.progress.get("question"),
-        "with": row.definition["with_"],
+        "with": concealed(row.definition["with_"], references=REFERENCES),
         "commands": row.commands,
         "artifacts": row.artifacts,
         "log": f"/api/runs/{run_name(row.run)}/stages/{quote(row.name)}/log",

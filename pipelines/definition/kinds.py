@@ -176,6 +176,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 SINGLE_SECRETS = ("token", "vault_password")  # keys of a `with` that name one secret
+REFERENCES = ("secrets", *SINGLE_SECRETS)
 
 
 def secrets_of(with_: Mapping[str, Any]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 It is a module of its own, beside the executor's package, so that it imports little and starts quickly.
 
-The job comes as JSON on standard input, because it holds secrets: private_data_dir, project_dir, playbook,
+The job comes as JSON on standard input, because it holds secrets: private_data_dir, tree, project_dir, playbook,
 inventory (paths), check, limit, tags, extra_vars, vault_password, secrets (the values to mask), events (a path).
 Variables and the vault's password reach Ansible through named pipes, so that no secret is ever in a file of
 ours or on a command line, even when everything is killed at once. Each event is masked and appended to the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 import threading
@@ -20,10 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import ansible_runner
+import yaml
 
 from pipelines.executors.masks import Masker
 
 WAKE_UP = "\N{BELL}"
+
+HEADER = b"$ANSIBLE_VAULT;"
+BLOCK = re.compile(rb"\$ANSIBLE_VAULT;[^\n]+\n(?:[ \t]*[0-9a-f]+[ \t]*\r?(?:\n|\Z))+")
+MOST_OF_A_FILE = 1 << 20
+SHORTEST = 4  # characters of a value; a shorter one stands in every text
 
 
 def hand_over(path: Path, content: str) -> str:
@@ -77,8 +84,47 @@ def command_line(job: dict[str, Any]) -> str:
     return shlex.join(options)
 
 
+def vaulted(tree: Path, password: str) -> list[str]:
+    """The values that this password opens in the files of the repository: what a template makes of them stands in
+    differences and messages, where Ansible does not hide it."""
+    from ansible.parsing.vault import AnsibleVaultError, VaultLib, VaultSecret
+
+    vault = VaultLib([("default", VaultSecret(password.encode()))])
+    found: set[str] = set()
+    for path in tree.rglob("*"):
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_OF_A_FILE:
+            continue
+        data = path.read_bytes()
+        whole = data.lstrip().startswith(HEADER)
+        for block in [data] if whole else BLOCK.findall(data) if HEADER in data else []:
+            try:
+                text = vault.decrypt(b"\n".join(block.split())).decode()
+            except (AnsibleVaultError, UnicodeDecodeError, ValueError):
+                continue  # another password's, or no text
+            found.update(values_in(text) if whole else [text])
+    return sorted(value for value in found if len(value) >= SHORTEST)
+
+
+def values_in(text: str) -> set[str]:
+    """The values of a file of variables; of any other file its lines."""
+    try:
+        waiting, found = [yaml.safe_load(text)], set()
+    except yaml.YAMLError:
+        return set(text.splitlines())
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+        elif isinstance(one, str) or (isinstance(one, int | float) and not isinstance(one, bool)):
+            found.add(str(one))
+    return found
+
+
 def play(job: dict[str, Any]) -> int:
     """Run the playbook; returns Ansible's exit code."""
+    hidden = [*job["secrets"], *(vaulted(Path(job["tree"]), job["vault_password"]) if job["vault_password"] else ())]
     runner = ansible_runner.run(
         private_data_dir=job["private_data_dir"],
         project_dir=job["project_dir"],
@@ -91,7 +137,7 @@ def play(job: dict[str, Any]) -> int:
         # It looks for a cancel once in each `pexpect_timeout` seconds.
         settings={"suppress_output_file": True, "pexpect_timeout": 1},
         suppress_env_files=True,
-        event_handler=Recorder(Path(job["events"]), Masker(job["secrets"])),
+        event_handler=Recorder(Path(job["events"]), Masker(hidden)),
         quiet=True,
     )
     return 254 if runner.rc is None else runner.rc

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from pipelines.definition.credentials import credentials, is_credential
 from pipelines.executors import process
 from pipelines.executors.base import (
     Artifact,
@@ -39,7 +39,6 @@ DEFAULT_TIMEOUT = 3600.0
 
 # How a build reaches its package registry is a matter of the machine, not of the component.
 _PASSED_ON = {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
-_CREDENTIAL_ENDINGS = ("_PASSWORD", "_TOKEN", "_SECRET")
 
 
 Work = Callable[["Attempt"], Iterator[Yielded]]
@@ -216,11 +215,6 @@ def environment(home: Path, own: Path) -> dict[str, str]:
     }
 
 
-def is_credential(name: str) -> bool:
-    """Whether a variable's name says that its value must not be shown."""
-    return name.upper().endswith(_CREDENTIAL_ENDINGS)
-
-
 def shown(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables of a pipeline file as a plan shows them: all values, with credentials masked."""
     masker = Masker(credentials(variables))
@@ -230,21 +224,6 @@ def shown(variables: Mapping[str, str]) -> dict[str, str]:
 def digest_of_texts(values: Mapping[str, str]) -> str:
     """What tells one mapping of texts from another, where not all of it is shown."""
     return f"sha256:{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}"
-
-
-def credentials(variables: Mapping[str, str]) -> list[str]:
-    """The parts of an environment that must not be shown: passwords in addresses, and what is named like
-    one."""
-    found = [value for name, value in variables.items() if is_credential(name)]
-    for value in variables.values():
-        for word in value.split():
-            try:
-                password = urlsplit(word).password
-            except ValueError:
-                continue
-            if password:
-                found.append(password)
-    return found
 
 
 def argument_list(spec: StageSpec, name: str = "command") -> list[str]:

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pipelines.definition import forms
+from pipelines.definition.credentials import concealed, credentials
 from pipelines.executors import process
 from pipelines.executors.attempt import (
     DEFAULT_TIMEOUT,
     Attempt,
     argument_list,
     artifact,
-    credentials,
     digest_of_texts,
     environment,
     outcome_of,
@@ -78,7 +78,7 @@ class CommandExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={tree.name: tree.digest},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[
                 Change(f"command in {where}", after=shlex.join(argv)),
                 *(Change(f"variable {name}", after=value or '""') for name, value in told.items()),

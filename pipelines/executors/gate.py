@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipelines.definition.credentials import concealed
+
 from .base import Change, Control, Outcome, Plan, Probe, StageSpec, Workplace, Yielded
 
 
@@ -23,7 +25,7 @@ class GateExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={name: a.digest for name, a in spec.artifacts.items() if a.kind != "workspace"},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[
                 Change(f"{c['stage']}: {c['field']} (now decided by {c['team']})", str(c["before"]), str(c["after"]))
                 for c in held

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipelines.definition.credentials import concealed
+
 from .base import (
     Artifact,
     Change,
@@ -36,7 +38,7 @@ class PromoteExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={release.name: release.digest},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[Change("verified release", after=str(release.meta["release"]))],
         )
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from pipelines.definition.credentials import concealed, credentials
 from pipelines.executors import process
 from pipelines.executors.attempt import (
     DEFAULT_TIMEOUT,
@@ -22,7 +23,6 @@ from pipelines.executors.attempt import (
     WorkFailedError,
     argument_list,
     artifact,
-    credentials,
     digest_of_texts,
     environment,
     outcome_of,
@@ -81,7 +81,7 @@ class SlugExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={workspace.name: workspace.digest},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[Change(f"slug {component}", after=" ".join(command) or "the tree as it is"), *variables],
             details=details,
         )

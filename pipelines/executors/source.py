@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from urllib.parse import urlsplit
 
+from pipelines.definition.credentials import concealed
 from pipelines.executors import process
 from pipelines.executors.attempt import Attempt, outcome_of
 from pipelines.executors.base import (
@@ -125,7 +126,7 @@ class SourceExecutor:
             kind=spec.kind,
             stage=spec.stage,
             environment=spec.environment,
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[Change("workspace", after=commit)],
             details={"repository": address, "ref": ref, "token": str(spec.with_.get("token", ""))},
         )

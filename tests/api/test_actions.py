@@ -233,3 +233,23 @@ def test_half_a_character_in_a_conflict_can_be_told(gated, speak, cast):
 
 def test_a_stage_with_a_nul_in_its_name_does_not_exist(gated, speak, cast):
     assert speak(cast.olga).get(f"{RUN}/stages/%00").status_code == 404
+
+
+def test_what_is_named_like_a_credential_is_in_no_answer(pipeline, working, speak, cast):
+    begin(
+        pipeline,
+        """
+        parameters: {deploy_token: {default: none-yet}}
+        stages:
+          - name: go
+            kind: command
+            owner: ops
+            gate: ops
+            with: {command: [x, "{{parameters.deploy_token}}"], env: {A_TOKEN: "{{parameters.deploy_token}}"}}
+        """,
+        parameters={"deploy_token": "sk-live-8811"},
+    )
+    working()
+    client = speak(cast.olga)
+    for address in (RUN, f"{RUN}/stages/go", f"{RUN}/events"):
+        assert "sk-live-8811" not in client.get(address).content.decode(), address

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from dataclasses import replace
@@ -292,6 +293,40 @@ def test_a_vault_is_opened_with_the_referenced_password(home, tmp_path):
     assert "hidden by no_log" in log
     kept = [p for p in (home / "work").rglob("*") if p.is_file() and b"very-hidden-sauce" in p.read_bytes()]
     assert kept == files_with_the_secret(home / "work") == []
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_what_lies_in_a_vault_stands_in_no_difference_and_no_message(home, tmp_path, inline):
+    password = home / "secrets" / "platform" / "vault"
+    plain = tmp_path / "plain"
+    plain.write_text("very-hidden-sauce" if inline else "sauce: very-hidden-sauce\nspoons: 2\n")
+    vault = Path(sys.executable).with_name("ansible-vault")
+    command = [str(vault), "encrypt", "--vault-password-file", str(password), str(plain)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    variables = plain.read_text()
+    if inline:
+        variables = f"sauce: !vault |\n{textwrap.indent(variables, '  ')}\n"
+    tasks = """
+    - name: Taste
+      ansible.builtin.copy:
+        content: "a word {{ sauce }} and more\\n"
+        dest: "{{ burger_environment_dir }}.sauce"
+        mode: "0600"
+      run_once: true
+    - name: Tell
+      ansible.builtin.debug:
+        msg: "it is {{ sauce | b64encode }}"
+      run_once: true
+"""
+    (home / "environments").mkdir()
+    stage = spec(small(home, tasks, **{"playbooks/group_vars/all.yml": variables}), vault_password="vault")
+    plan = AnsibleExecutor(Workplace(home)).plan(stage)
+    assert "a word *** and more" in json.dumps(plan.as_dict())
+    log, _, end = start(home, stage)
+    assert end.state == "succeeded"
+    assert "very-hidden-sauce" not in json.dumps(plan.as_dict()) + log
+    assert "dmVyeS1oaWRkZW4tc2F1Y2" not in log
+    assert (home / "environments" / "staging.sauce").read_text() == "a word very-hidden-sauce and more\n"
 
 
 def test_cancel_ends_every_process(home):

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.definition.credentials import concealed
 from pipelines.executors import process
 from pipelines.executors.ansible import places
 from pipelines.executors.ansible.changes import ordered
@@ -227,7 +228,7 @@ def _parameters(order: Order) -> dict[str, str]:
     """What the playbook is given; of secrets their references."""
     given: dict[str, Any] = {"playbook": order.playbook, "inventory": order.inventory}
     given |= {"limit": order.hosts, "tags": order.tags, "vault_password": order.vault_password}
-    given |= {f"variable {name}": value for name, value in order.variables.items()}
+    given |= {f"variable {name}": value for name, value in concealed(order.variables).items()}
     given |= {f"secret {name}": reference for name, reference in order.secrets.items()}
     return {name: str(value) for name, value in sorted(given.items()) if value}
 

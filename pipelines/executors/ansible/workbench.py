@@ -116,6 +116,7 @@ class Workbench:
     def _job(self, inventories: list[str], *, check: bool) -> dict[str, Any]:
         return {
             "private_data_dir": str(self.private),
+            "tree": str(self.tree),
             "project_dir": str(self.playbook.parent),
             "playbook": self.playbook.name,
             "inventory": inventories,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.definition.credentials import concealed
 from pipelines.executors.base import (
     Artifact,
     Change,
@@ -53,7 +54,7 @@ class ArgoExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={wanted.workspace.name: wanted.workspace.digest} if wanted.workspace else {},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[
                 Change("Workflow", after=f"{wanted.source} at {wanted.place.title}{account}", diff=_added(manifest)),
                 *(Change(f"argument {name}", after=value) for name, value in sorted(wanted.arguments.items())),

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.definition.credentials import concealed, credentials
 from pipelines.executors import process
-from pipelines.executors.attempt import DEFAULT_TIMEOUT, Attempt, artifact, credentials, outcome_of
+from pipelines.executors.attempt import DEFAULT_TIMEOUT, Attempt, artifact, outcome_of
 from pipelines.executors.base import (
     Artifact,
     Change,
@@ -75,7 +76,7 @@ class BuildExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={workspace.name: workspace.digest},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[Change(f"image {settings.component}", after=f"{settings.dockerfile} at {spec.commit[:12]}")],
             details={
                 "dockerfile": settings.dockerfile,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.definition.credentials import concealed
 from pipelines.executors.attempt import Attempt, WorkFailedError
 from pipelines.executors.base import (
     Artifact,
@@ -70,7 +71,7 @@ class PublishExecutor:
             stage=spec.stage,
             environment=spec.environment,
             artifacts={each.name: each.digest for each in found.artifacts},
-            parameters=dict(spec.parameters),
+            parameters=concealed(spec.parameters),
             changes=[Change(target.name(each) if target else each.name, after=each.digest) for each in found.artifacts],
             details={"registry": target.registry, "secrets": dict(sorted(target.secrets.items()))} if target else {},
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.definition.credentials import concealed
 from pipelines.executors.base import Change, Plan, PlanError, StageSpec
 from pipelines.executors.rollout import strategy
 from pipelines.executors.rollout.local.desired import DesiredState
@@ -74,7 +75,7 @@ def make_plan(spec: StageSpec, intent: Intent) -> Plan:
         stage=spec.stage,
         environment=spec.environment,
         artifacts={service.artifact: service.digest for service in release.services.values()},
-        parameters=dict(spec.parameters),
+        parameters=concealed(spec.parameters),
         changes=[change for change in changes if change.before != change.after],
         details={
             "present": present.name if present else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from pipelines.definition.credentials import concealed
 from pipelines.executors.base import Change, Plan, StageSpec
 from pipelines.executors.kubernetes.apply import prunable
 from pipelines.executors.kubernetes.client import Client
@@ -45,7 +46,7 @@ def make_plan(
         stage=spec.stage,
         environment=spec.environment,
         artifacts={service.artifact: service.digest for service in new.release.services.values()},
-        parameters=dict(spec.parameters),
+        parameters=concealed(spec.parameters),
         changes=changes,
         details={
             "present": present,
