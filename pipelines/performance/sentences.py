@@ -90,6 +90,9 @@ def _inside(finding: Finding, beside: str) -> str:
 
 
 def _open(finding: Finding, beside: str) -> str:
+    if finding.doubted:
+        measured = f"{_is(finding)} of {finding.count:,} measured"
+        return f"{measured}, likely more than its limit of {_limit(finding)}, and too few to be sure"
     if not finding.look:
         of = f" and {finding.baseline_count} of {beside}" if finding.baseline_count is not None else ""
         return f"{name(finding.metric)}: {finding.count} measured{of}, too few to say"

@@ -29,8 +29,8 @@ from pipelines.performance.sketch import Sketch
 QUANTILE = 0.75
 # Of the smaller side: page views, requests or sessions, as the metric has it.
 LOOKS = (100, 200, 400, 800, 1600, 3200, 6400, 12800)
-# Of the release itself: answers after which so many errors that they are beyond the limit for sure fail it before the
-# first look, at which nothing passes. Exact bounds hold of few answers as well.
+# Of the release itself: views or answers after which what is beyond its limit for sure fails it before the first look,
+# at which nothing passes. Exact bounds hold of few as well.
 EARLY = (25, 50, *LOOKS)
 # What a metric that has no tolerance may be by a baseline that misses its limit too.
 MISSED_TOLERANCE = 1.1
@@ -40,8 +40,8 @@ FAIL_ERROR, PASS_ERROR = 0.02, 0.05
 
 METHOD = (
     "75th percentiles: order statistics by the binomial distribution, ratios by MOVER on logarithms; shares: "
-    "Clopper-Pearson; errors and orders against the baseline: Fisher's exact test, inverted; errors against their "
-    "limit: the release's own, from 25 answers on"
+    "Clopper-Pearson; errors and orders against the baseline: Fisher's exact test, inverted; against a limit: the "
+    "release's own, from 25 on"
 )
 
 
@@ -72,7 +72,8 @@ class Finding:
     scores or shares; `count` and `baseline_count` are what they are of, `seen` what the smaller side has by now.
     `ratio` is `value` by `baseline` (of shares: of their odds). `at_least` and `at_most` bound what is compared with
     `tolerance`, or where there is no baseline with `limit`. It is `unjudged` where its budget only compares and there
-    is nothing to compare with."""
+    is nothing to compare with. Before the first look it is `doubted` where the few that were measured of the release
+    are beyond the limit, which is likely and not sure."""
 
     metric: str
     state: Literal["inside", "beyond", "open", "unjudged"] = "open"
@@ -87,6 +88,7 @@ class Finding:
     at_most: float | None = None
     tolerance: float | None = None
     limit: float | None = None
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,23 +164,39 @@ def _look(budget: Budget, ours: Reading, theirs: Reading | None, before: Finding
 
 
 def _may_fail_early(budget: Budget) -> bool:
-    return budget.metric.kind == "errors" and budget.limit is not None
+    return budget.limit is not None
 
 
 def _early(
     budget: Budget, ours: Reading, theirs: Reading | None, now: Finding, before: Finding, tails: _Tails
 ) -> Finding:
-    """Before the first look at both sides: whether the release's own errors alone are beyond the limit."""
+    """Before the first look at both sides: whether what was measured of the release alone is beyond its limit."""
     limit = budget.limit
-    if limit is None or not _may_fail_early(budget) or not any(before.count < size <= now.count for size in EARLY):
+    if limit is None or not any(before.count < size <= now.count for size in EARLY):
         return now
-    errors, requests = _hits(budget, theirs) if theirs else (0, 0)
-    hits = _hits(budget, ours)
-    least, most = share_bounds(*hits, tails.fail)
-    # Of few answers of the other release nobody knows whether it misses the limit too.
-    if least <= limit or (requests >= LOOKS[0] and errors / requests > limit):
-        return now
-    return replace(now, state="beyond", value=hits[0] / hits[1], at_least=least, at_most=_finite(most))
+    if theirs is not None and _misses(budget, theirs, limit):
+        return replace(now, doubted=False)
+    value, (least, most) = _own(budget, ours, tails.fail)
+    if least > limit:
+        return replace(now, state="beyond", value=value, at_least=least, at_most=_finite(most))
+    doubted = _own(budget, ours, PASS_ERROR)[1][0] > limit
+    return replace(now, doubted=doubted, value=value if doubted else None)
+
+
+def _misses(budget: Budget, theirs: Reading, limit: float) -> bool:
+    """Whether the baseline misses the limit too, if it has enough to know: one bad answer of a few is no excuse."""
+    count = _count(budget, theirs)
+    least = LOOKS[0] if budget.metric.kind == "errors" else EARLY[0]
+    return count >= least and _own(budget, theirs, PASS_ERROR)[0] > limit
+
+
+def _own(budget: Budget, reading: Reading, tail: float) -> tuple[float, Interval]:
+    """The value of one release, and its bounds."""
+    if budget.metric.kind == "errors":
+        hits = _hits(budget, reading)
+        return hits[0] / hits[1], share_bounds(*hits, tail)
+    sketch = reading.sketches[budget.metric.source]
+    return sketch.quantile(QUANTILE) or 0.0, quantile_bounds(sketch, QUANTILE, tail)
 
 
 def _count(budget: Budget, reading: Reading) -> int:

@@ -103,14 +103,14 @@ def test_probes_that_see_errors_fail_it_though_customers_see_none(tmp_path, site
 
 
 def test_too_few_customers_are_waited_for_and_then_a_person_is_asked(tmp_path, site):
-    end, events = roll(tmp_path, site, Field(**{NEW: (9000, 60, 0)}))
+    end, events = roll(tmp_path, site, Field(**{NEW: (2000, 60, 0)}))
     assert end.state == "paused"
     assert "LCP: 60 measured" in end.reason
     assert any("LCP 60 of 100" in event.text for event in events if isinstance(event, Progress))
 
 
 def test_where_the_file_says_so_probes_decide_when_too_few_came(tmp_path, site):
-    end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 60, 0)}), asked(too_few="probes"))
+    end, _ = roll(tmp_path, site, Field(**{NEW: (2000, 60, 0)}), asked(too_few="probes"))
     assert end.state == "succeeded", end.reason
     assert "(LCP 60, errors 60, of 100 each)" in end.reason
     assert "probes alone decide" in end.reason
@@ -120,6 +120,13 @@ def test_where_the_file_says_so_probes_decide_when_too_few_came(tmp_path, site):
     site.answer = lambda request: (503, {"X-Release": request.headers["X-Burger-Release"]}, "no")
     end, _ = roll(tmp_path, site, Field(**{NEW: (1000, 60, 0)}), asked(too_few="probes"), key="b")
     assert end.state == "failed"
+
+
+def test_few_customers_who_speak_against_it_are_no_leave_for_probes(tmp_path, site):
+    end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 60, 0)}), asked(too_few="probes"))
+    assert (end.state, "4,000 ms is the limit" in end.reason) == ("failed", True), end.reason
+    end, _ = roll(tmp_path, site, Field(**{NEW: (1000, 60, 3)}), asked(too_few="probes"), key="b")
+    assert (end.state, "5.00% of 60 measured, likely more than its limit of 1.00%" in end.reason) == ("paused", True)
 
 
 def test_where_there_is_nothing_to_compare_with_probes_decide_too(tmp_path, site):
@@ -144,7 +151,7 @@ def test_what_few_customers_say_for_sure_no_probe_takes_back(tmp_path, site):
 
 
 def test_a_person_may_take_it_as_it_is(tmp_path, site):
-    field = Field(**{NEW: (9000, 60, 0)})
+    field = Field(**{NEW: (2000, 60, 0)})
     roll(tmp_path, site, field)
     end, _ = roll(tmp_path, site, field, replace(asked(), resumes=1))
     assert end.state == "succeeded"
@@ -164,7 +171,7 @@ def test_without_another_release_limits_count_alone(tmp_path, site):
 
 
 def test_only_what_came_since_it_began_counts_and_a_restart_changes_nothing(tmp_path, site):
-    field, folder = Field(**{NEW: (9000, 60, 0)}), tmp_path / "work" / "a"
+    field, folder = Field(**{NEW: (2000, 60, 0)}), tmp_path / "work" / "a"
     before = time.time()
     roll(tmp_path, site, field)
     kept = json.loads((folder / "customers.json").read_text())

@@ -59,9 +59,10 @@ class Customers:
 
     @property
     def too_few(self) -> bool:
-        """Whether it is undecided only because fewer came than it takes to look at a metric once."""
+        """Whether it is undecided only because fewer came than it takes to look at a metric once, and those who came
+        say nothing against the release."""
         undecided = [found for found in self.assessment.findings if found.state == "open"]
-        return self.assessment.state in ("wait", "unclear") and not any(found.look for found in undecided)
+        return self.assessment.state in ("wait", "unclear") and not any(f.look or f.doubted for f in undecided)
 
     def look(self) -> bool:
         """Read and judge, if it is time to; whether there is something new to say."""

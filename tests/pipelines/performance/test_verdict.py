@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.performance.budgets import BudgetError, parse
 from pipelines.performance.sketch import Sketch
-from pipelines.performance.verdict import LOOKS, Reading, assess
+from pipelines.performance.verdict import LOOKS, Finding, Reading, assess
 from tests.bench.verdict import CHANGES, FILES, Site, budgets, share
 
 LCP = parse({"lcp": {"limit": "4s", "tolerance": 1.1}})
@@ -90,7 +90,8 @@ def test_a_little_more_that_nobody_notices_is_no_change():
     orders=st.integers(0, 500),
 )
 def test_too_little_data_is_never_a_verdict(count, other, ours, theirs, errors, orders):
-    budgets = parse({"lcp": "1ms", "errors": {"tolerance": 1.1}, "orders": {"tolerance": 1}})
+    """Save that what is surely beyond a limit is so, however few it is of."""
+    budgets = parse({"lcp": "1000s", "errors": {"tolerance": 1.1}, "orders": {"tolerance": 1}})
     readings = [
         Reading({"LCP": Sketch([value] * n)}, Counts(n, min(n, errors), n, min(n, orders)))
         for value, n in ((ours, count), (theirs, other))
@@ -115,6 +116,28 @@ def test_errors_that_are_surely_too_many_fail_however_few_came_to_the_baseline()
     seen = assess(budgets, requests(0, 60), requests(0, 17))
     assert assess(budgets, requests(30, 99), requests(0, 17), seen.findings).state == "wait"
     assert assess(budgets, requests(30, 100), requests(0, 17), seen.findings).state == "fail"
+
+
+def test_views_that_are_surely_too_slow_fail_however_few_came_to_the_baseline():
+    assert assess(LCP, lcp(9000, 30), lcp(1000, 12, 2)).state == "fail"
+    assert assess(LCP, lcp(9000, 30), Reading()).state == "fail"
+    assert assess(LCP, lcp(9000, 24), Reading()).state == "wait", "the first look is at 25"
+    assert assess(LCP, lcp(9000, 30), lcp(9000, 30, 2)).state == "wait", "the other release misses it too"
+    assert assess(LCP, lcp(3600, 30), lcp(1000, 12, 2)).state == "wait", "that could be chance"
+    assert assess(parse({"lcp": {"tolerance": 1.1}}), lcp(9000, 30), Reading()).state == "wait", "no limit"
+
+
+def test_few_that_are_likely_beyond_a_limit_are_doubted():
+    """Four errors of fifty are sure of nothing, and no leave for whoever would decide without customers."""
+    budgets = parse({"errors": "2%"})
+    doubted = assess(budgets, requests(4, 50), requests(0, 17))
+    assert (doubted.state, doubted.findings[0].doubted) == ("wait", True)
+    assert not assess(budgets, requests(1, 50), requests(0, 17)).findings[0].doubted
+    cleared = assess(budgets, requests(4, 90), requests(0, 17), doubted.findings)
+    assert cleared.findings[0].doubted, "it looks at sizes of its own, and not in between"
+    assert not assess(budgets, requests(4, 200), requests(0, 17), doubted.findings).findings[0].doubted
+    assert not assess(budgets, requests(4, 200), requests(0, 200), doubted.findings).findings[0].doubted
+    assert Finding(**asdict(doubted.findings[0])) == doubted.findings[0]
 
 
 def test_counts_that_are_no_longer_kept_take_nothing_back():
