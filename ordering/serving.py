@@ -42,12 +42,12 @@ _SO_ATTACH_FILTER = 26
 # How long connections may stay without asking for anything once no new one is taken any more (seconds).
 _SETTLE = 1.0
 # The same for one that has never asked: who opens it is about to, and may be on a machine that is as busy.
-_FIRST = 5.0
+_FIRST = 10.0
 # Looks in a row at which nothing waits to be accepted: what was accepted at one is known as a connection two later,
 # even where the machine is so busy that each turn of the loop brings a look.
 _QUIET = 3
 # Where the kernel does not hold new connections back, some may come all the time (seconds).
-_LONGEST = 10.0
+_LONGEST = 20.0
 
 
 class DrainingServer(uvicorn.Server):
