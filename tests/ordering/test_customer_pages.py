@@ -314,7 +314,7 @@ def test_the_customer_reads_why_an_order_was_canceled(client, place):
 )
 def test_why_a_customer_canceled_is_kept_as_they_said_it(client, place, given, kept):
     order = place()
-    client.cookies["shop_language"] = "de"
+    client.cookies[conf.language_cookie()] = "de"
     client.post(reverse("ordering:cancel-order", args=[order.token]), {"reason": given})
     assert order.events.get(kind="canceled").reason == kept
 
