@@ -91,7 +91,7 @@ VERIFY = Record(
         "within": Key(duration(), "How long enough measurements of customers are waited for.", default="15m"),
         "too_few": Key(
             Choice(("ask", "probes"), placeholders=True),
-            "Who decides where too few customers came to look at a metric once: people, or probes.",
+            "Who decides where too few customers came to decide: people, or probes.",
             default="ask",
         ),
     },

@@ -52,11 +52,14 @@ def summary(assessment: Assessment, beside: str) -> str:
 
 
 def few(findings: Sequence[Finding]) -> str:
-    """How little was measured of what could not be looked at: "LCP 0, errors 12, of 100 each"."""
-    found = [f"{name(finding.metric)} {finding.seen:,}" for finding in findings if finding.state == "open"]
-    if not found:
+    """How little was measured of what is not decided: "LCP 0, errors 12, of 100 each", "LCP 0 of 100, errors 221 of
+    400"."""
+    left = [finding for finding in findings if finding.state == "open"]
+    if not left:
         return "every budget compares, and there is nothing to compare with"
-    return f"{', '.join(found)}, of {LOOKS[0]} each"
+    if any(finding.look for finding in left):
+        return ", ".join(f"{name(finding.metric)} {_progress(finding)}" for finding in left)
+    return f"{', '.join(f'{name(finding.metric)} {finding.seen:,}' for finding in left)}, of {LOOKS[0]} each"
 
 
 def progress(findings: Sequence[Finding]) -> str:

@@ -90,6 +90,21 @@ class Finding:
     limit: float | None = None
     doubted: bool = False
 
+    @property
+    def speaks_against(self) -> bool:
+        """Whether what was measured is over what is allowed, be it by chance."""
+        if self.value is None or self.doubted:
+            return self.doubted
+        orders, errors = self.metric == "orders", self.metric == "errors"
+        ratio = self.ratio if self.ratio is not None else math.inf if self.value and not orders else 0.0
+        keeps_limit = self.limit is None or self.value <= self.limit
+        if orders:
+            return self.tolerance is not None and self.ratio is not None and self.ratio < self.tolerance
+        keeps_ratio = self.tolerance is None or ratio <= self.tolerance or not self.baseline_count
+        if errors and self.limit is not None and self.tolerance is not None:
+            return not keeps_limit and not keeps_ratio
+        return not (keeps_limit and keeps_ratio)
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:

@@ -260,14 +260,22 @@ def steer(*, stage: int, user: User, command: str, reason: str = "") -> Stage:
         raise Conflict(f"Unknown command {command!r}; expected one of {', '.join(COMMANDS)}.")
     with transaction.atomic():
         row, changes = stage_locked(stage)
-        if row.kind != "rollout" or not (row.state == State.RUNNING or is_paused(row)):
+        if not _is_rolling(row):
             raise Conflict(f"Stage {row.name} is a {row.kind} that is {row.state}; there is no rollout under way.")
-        Stage.objects.filter(pk=row.pk).update(commands=[*row.commands, command])
-        wrote(changes, user, command, row, reason)
-        if is_paused(row):
-            resume(row, changes)
+        _command(row, changes, user, command, reason)
         advance_locked(changes.run, changes)
     return Stage.objects.get(pk=stage)
+
+
+def _is_rolling(row: Stage) -> bool:
+    return row.kind == "rollout" and (is_paused(row) or (row.state == State.RUNNING and row.reason_code != "plan"))
+
+
+def _command(row: Stage, changes: Changes, user: User, command: str, reason: str) -> None:
+    Stage.objects.filter(pk=row.pk).update(commands=[*row.commands, command])
+    wrote(changes, user, command, row, reason)
+    if is_paused(row):
+        resume(row, changes)
 
 
 def override_freeze(*, stage: int, user: User, reason: str) -> Stage:
@@ -356,7 +364,8 @@ def request(*, pipeline: Pipeline, user: User, ref: str, commit: str = "", param
 
 
 def roll_back(*, release: int, user: User, reason: str) -> Run:
-    """Bring a kept release back, at once and without steps. A freeze does not hold it up."""
+    """Bring a kept release back, at once and without steps. A freeze does not hold it up, and a rollout that is under
+    way in the environment is aborted for it."""
     kept = Release.objects.select_related("environment__pipeline", "run").get(pk=release)
     environment = kept.environment
     target = f"environment:{environment.pipeline.slug}/{environment.name}"
@@ -378,4 +387,20 @@ def roll_back(*, release: int, user: User, reason: str) -> Run:
     )  # fmt: skip
     run = start_built(pipeline=environment.pipeline, push=push, stages=(stage,))
     audit.write(actor=user.username, action="roll-back", target=target, reason=reason, release=kept.name)
+    _abort_others(environment, user, f"run #{run.number} rolls {environment.name} back: {reason}", run)
     return run
+
+
+def _abort_others(environment: Environment, user: User, reason: str, run: Run) -> None:
+    """What is under way would be rolled over in any case; half of it may be what customers suffer from."""
+    others = Stage.objects.filter(
+        run__pipeline=environment.pipeline_id, environment=environment.name, kind="rollout",
+        state__in=(State.RUNNING, State.WAITING),
+    ).exclude(run=run)  # fmt: skip
+    for stage in list(others.values_list("pk", flat=True)):
+        with transaction.atomic():
+            row, changes = stage_locked(stage)
+            if not _is_rolling(row) or row.definition["with_"].get("rollback_to"):
+                continue
+            _command(row, changes, user, "abort", reason)
+            advance_locked(changes.run, changes)

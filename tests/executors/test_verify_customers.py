@@ -135,9 +135,17 @@ def test_where_there_is_nothing_to_compare_with_probes_decide_too(tmp_path, site
     assert (end.state, "nothing to compare with" in end.reason) == ("succeeded", True), end.reason
 
 
+def test_probes_decide_too_where_those_who_came_say_nothing_against_it(tmp_path, site):
+    """Some customers, and no error among them, are no reason to ask a person whom no customers would be none for."""
+    end, _ = roll(tmp_path, site, Field(**{NEW: (1000, 120, 0)}), asked(too_few="probes"))
+    assert end.state == "succeeded", end.reason
+    assert "errors 120 of 200" in end.reason
+    assert "probes alone decide" in end.reason
+
+
 def test_customers_who_came_and_left_it_open_are_a_persons_question_all_the_same(tmp_path, site):
     """At the first look bounds are wide: 100 views that are a little slower are neither inside nor beyond."""
-    end, _ = roll(tmp_path, site, Field(**{NEW: (1150, 120, 0)}), asked(too_few="probes"))
+    end, _ = roll(tmp_path, site, Field(**{NEW: (1250, 120, 0)}), asked(too_few="probes"))
     assert (end.state, "are allowed" in end.reason) == ("paused", True), end.reason
     end, _ = roll(tmp_path, site, Field(**{NEW: (9000, 120, 0)}), asked(too_few="probes"), key="b")
     assert end.state == "failed", end.reason

@@ -19,6 +19,7 @@ class Scripts:
     why a stage cannot be stopped now, `unplannable` what making its plan raises."""
 
     def __init__(self) -> None:
+        self.kinds = {"command"}
         self.work: dict[str, Script] = {}
         self.facts: dict[str, str] = {}
         self.probes: dict[str, Probe] = {}
@@ -75,7 +76,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Scripts:
     real = registry.make
 
     def make(kind: str, workplace: Workplace) -> Any:
-        return Scripted(workplace) if kind == "command" else real(kind, workplace)
+        return Scripted(workplace) if kind in known.kinds else real(kind, workplace)
 
     monkeypatch.setattr(registry, "make", make)
     return known

@@ -17,8 +17,9 @@ from pipelines.engines.local.sweep import sweep
 from pipelines.executors.base import Outcome
 from pipelines.models import Environment, Event, Release, Run, Stage
 from pipelines.overtaken import taken_back
-from pipelines.runs.questions import asked_digest
+from pipelines.runs.questions import asked_digest, is_paused
 from portal.cli.show import plan_view
+from teams.models import AuditEntry
 
 from .helpers import begin, stage, states
 
@@ -103,6 +104,31 @@ def test_a_roll_back_waits_for_what_is_under_way(pipeline, working, cast, script
     working()
     assert stage(run, "roll-back").started_at
     assert states(first) == {"migrate": "succeeded", "ship": "waiting"}
+
+
+ROLLING = """
+environments: {production: {owner: ops}}
+stages:
+  - {name: ship, kind: rollout, owner: ops, environment: production, with: {manifests: deploy}}
+  - {name: after, kind: command, owner: ops, environment: production, needs: [ship], with: {command: [x]}}
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_roll_back_aborts_the_rollout_that_pauses(pipeline, working, cast, scripts):
+    scripts.kinds.add("rollout")
+    scripts.ends("ship", Outcome("paused", "25 % go to the canary"), Outcome("failed", "it was aborted"))
+    first = begin(pipeline, ROLLING)
+    working()
+    assert is_paused(stage(first, "ship"))
+    back = Release.objects.create(name="r1", environment=Environment.objects.get(), commit="c" * 40)
+    run = runs.roll_back(release=back.pk, user=cast.olga, reason="it is broken")
+    assert stage(first, "ship").commands == ["abort"]
+    entry = AuditEntry.objects.get(action="abort")
+    assert (entry.actor, entry.reason) == ("olga", f"run #{run.number} rolls production back: it is broken")
+    working()
+    assert states(first) == {"ship": "failed", "after": "omitted"}
+    assert stage(run, "roll-back").started_at
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.executors.base import Measured
 from pipelines.performance.budgets import Budget
 from pipelines.performance.sentences import progress, summary
-from pipelines.performance.verdict import Assessment, Finding, assess
+from pipelines.performance.verdict import LOOKS, Assessment, Finding, assess
 
 LOOK_EVERY = 2.0
 # Between two looks, how often it is said how much has come.
@@ -59,10 +59,11 @@ class Customers:
 
     @property
     def too_few(self) -> bool:
-        """Whether it is undecided only because fewer came than it takes to look at a metric once, and those who came
-        say nothing against the release."""
+        """Whether it is undecided only because fewer came than it takes to decide: more would be looked at, and nothing
+        of what was speaks against the release."""
         undecided = [found for found in self.assessment.findings if found.state == "open"]
-        return self.assessment.state in ("wait", "unclear") and not any(f.look or f.doubted for f in undecided)
+        more = all(found.look < len(LOOKS) and not found.speaks_against for found in undecided)
+        return self.assessment.state in ("wait", "unclear") and more
 
     def look(self) -> bool:
         """Read and judge, if it is time to; whether there is something new to say."""

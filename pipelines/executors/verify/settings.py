@@ -27,7 +27,7 @@ KEYS = (
     "within",
     "too_few",
 )
-# What is asked where fewer customers came than it takes to look at a metric once.
+# What is asked where fewer customers came than it takes to decide.
 TOO_FEW = ("ask", "probes")
 # What a rollout adds to those of its step: the release to probe beside, and the one that serves the other customers.
 INNER = ("baseline", "beside")
@@ -50,7 +50,7 @@ class Settings:
     In each interval every path is asked for once. `expect` maps a path to what its page has to hold.
     `baseline` is the release to compare with, "" for none. `confidence` is that of the bounds around each
     share. `budgets` are what customers' measurements are judged by, which are waited for `within` seconds at most;
-    `too_few` says who decides where fewer came than it takes to look at a metric once: a person, or the probes.
+    `too_few` says who decides where fewer came than it takes to decide: a person, or the probes.
     `beside` is the release that serves other customers at the same time, "" for none.
     """
 
