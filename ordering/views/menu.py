@@ -1,7 +1,8 @@
 """The menu. Nothing here needs JavaScript.
 
 Its page is the same for all visitors of a language, but for its slots: it is drawn once a second at most, and what
-belongs to one visitor (the cart, the way back to their order, the form's token) is put in for each request.
+belongs to one visitor (the cart, the way back to their order, the form's token) is put in for each request. So is what
+moves with the clock: whether anything is sold now.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from ordering import cart as carts
-from ordering import conf, filters, food, forgery, selectors
+from ordering import conf, filters, food, forgery, pickup, selectors
 from ordering.cart import Cart
 from ordering.drawn import Drawn
 from ordering.filters import Filter
@@ -32,6 +33,7 @@ from ordering.views.shown import cart_context
 _pages: Drawn[Page] = Drawn(most=32, stamp=selectors.menu_stamp)
 _dishes: Drawn[dict[str, Dish]] = Drawn(most=8, stamp=selectors.menu_stamp)
 _empty: Drawn[Piece] = Drawn(most=8)
+_closed: Drawn[Piece] = Drawn(most=8)
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 
 
@@ -67,6 +69,7 @@ def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResp
     filling = {
         "token": Piece(forgery.token(request), level=1),
         "agent": Piece(escape(told.get("token", "")), level=1),
+        "closed": _closed.get(get_language(), _draw_closed, max_age=conf.menu_max_age()),
         "recent": _recent(basket),
         "cart": _cart(basket, problem),
     }
@@ -80,7 +83,7 @@ def menu_page(request: HttpRequest, basket: Cart, problem: str = "") -> HttpResp
 
 def _draw(wanted: Filter, told: dict[str, Any]) -> Page:
     """The page with its slots open. It is drawn without a request, so that nothing of a visitor's can get into it."""
-    slots = {name: mark_safe(slot(name)) for name in ("token", "agent", "recent", "cart")}  # noqa: S308 no visitor's
+    slots = {name: mark_safe(slot(name)) for name in ("token", "agent", "closed", "recent", "cart")}  # noqa: S308 no visitor's
     context = {
         **shop_context(),
         "shop_agent": told and {**told, "token": slots["agent"]},
@@ -91,6 +94,15 @@ def _draw(wanted: Filter, told: dict[str, Any]) -> Page:
         "slots": slots,
     }
     return Page(render_to_string("ordering/menu.html", context))
+
+
+def _draw_closed() -> Piece:
+    """Who has filled a cart should not learn only then that the kitchen is closed."""
+    shop = pickup.hours()
+    if shop.is_open:
+        return Piece("")
+    context = {"closed": shop.closed_because, "later": bool(shop.slots())}
+    return Piece(render_to_string("ordering/_closed.html", context))
 
 
 def cards(wanted: Filter) -> list[tuple[Category, list[Card]]]:

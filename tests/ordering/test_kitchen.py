@@ -166,7 +166,8 @@ def test_the_number_of_queries_does_not_grow_with_the_orders(client, kitchen, pl
     order = many_orders(place, 300)
     for _ in range(10):
         place({"fries": 1, "cola": 1})
-    with django_assert_max_num_queries(6):  # items with their categories, groups, options, parts and choices
+    # Items with their categories, groups, options, parts and choices, and the hours of three tables.
+    with django_assert_max_num_queries(9):
         client.get(reverse("ordering:menu"))
     with django_assert_max_num_queries(8):  # orders and lines of three columns, the done ones, and the session's user
         client.get(reverse(BOARD))

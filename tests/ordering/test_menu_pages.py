@@ -1,5 +1,6 @@
 """Filters, the page of a dish, combos in the cart, and the pages that are drawn once for all."""
 
+import datetime as dt
 import gzip
 import random
 import re
@@ -7,10 +8,11 @@ import uuid
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from ordering import cart as carts
-from ordering import filters, selectors, splice
-from ordering.models import MenuItem, Option, OptionGroup
+from ordering import conf, filters, pickup, selectors, splice
+from ordering.models import MenuItem, Option, OptionGroup, SpecialDay
 from ordering.pricing import Line
 
 pytestmark = pytest.mark.django_db
@@ -163,6 +165,26 @@ def test_a_line_from_before_a_choice_was_required_takes_what_is_preselected(clie
     assert in_cart(client) == ["cola;ice=with"]
     client.post(reverse("ordering:change-cart"), {"set": "cola;ice=with:1", "from": "cart"})
     assert in_cart(client) == ["cola;ice=with"]
+
+
+def test_the_menu_says_when_nothing_is_sold_now(client, menu):
+    address = reverse("ordering:menu")
+    assert "notice closed" not in client.get(address).content.decode()
+    pickup.pause(minutes=15, reason="The fryer is being cleaned.")
+    page = client.get(address).content.decode()
+    assert "We take a break until" in page
+    assert "The fryer is being cleaned." in page
+    assert "You can order for later" in page
+    client.cookies["shop_language"] = "de"
+    assert "Du kannst für später bestellen" in client.get(address).content.decode()
+    pickup.pause(minutes=0)
+    assert "notice closed" not in client.get(address).content.decode()
+    today = timezone.now().astimezone(conf.time_zone()).date()
+    for days in range(-1, 16):
+        SpecialDay.objects.create(date=today + dt.timedelta(days=days))
+    page = client.get(address).content.decode()
+    assert "Wir haben geschlossen." in page
+    assert "für später bestellen" not in page, "there is no such time"
 
 
 def test_what_is_not_on_the_menu_is_not_found(client, menu):
