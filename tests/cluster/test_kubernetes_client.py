@@ -111,37 +111,13 @@ def test_a_no_is_passed_on_in_the_servers_words_and_not_repeated(client, proxy):
     assert caught.value.code == 403
 
 
-def test_a_change_rereads_when_somebody_else_was_faster(client, place, namespace):
-    other = Client(place, namespace)
-    client.apply(config_map("0"))
-    seen = []
-
-    def add_one(item: dict) -> dict:
-        seen.append(value_of(item))
-        if len(seen) == 1:
-            other.patch(REF, {"data": {"value": "10"}})
-        return {**item, "data": {"value": str(int(item["data"]["value"]) + 1)}}
-
-    assert value_of(client.change(REF, add_one)) == "11"
-    assert seen == ["0", "10"]
-
-
 def test_an_injected_409_only_means_once_more(client, proxy):
     client.apply(config_map("0"))
     busy = Answer(409, body={"reason": "Conflict"})
-    proxy.once(busy, to=lambda request: request.method == "PUT")
-    assert value_of(client.change(REF, lambda item: {**item, "data": {"value": "1"}})) == "1"
     proxy.once(busy, busy)
     assert value_of(client.apply(config_map("2"))) == "2"
     proxy.once(busy)
     assert value_of(client.patch(REF, {"data": {"value": "3"}})) == "3"
-
-
-def test_a_change_that_is_not_needed_is_not_made(client, proxy):
-    client.apply(config_map("0"))
-    assert client.change(REF, lambda _: None) is None
-    assert client.change(Ref("ConfigMap", "nobody"), lambda item: item) is None
-    assert proxy.count("PUT") == 0
 
 
 def test_a_field_of_somebody_else_is_a_conflict_that_names_them(client, place, namespace):

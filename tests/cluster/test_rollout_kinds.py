@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipelines.executors.base import Log
-from tests.cluster.rollout_helpers import Installation, Said, installation, service, until, workload
+from pipelines.executors.kubernetes.names import Ref
+from tests.cluster.rollout_helpers import Installation, Said, container, installation, service, until, workload
 from tests.cluster.test_rollout_refused import quota
 
 pytestmark = pytest.mark.cluster
@@ -98,6 +99,43 @@ def test_what_others_changed_is_in_the_plan_and_told_when_it_is_taken_back(place
     assert "(by kubectl)" in told[0]
     assert client.get("ServiceAccount", "shop")["metadata"]["annotations"] == {"team": "ops"}
     assert place.status()["drift"] == []
+
+
+def test_what_others_do_to_a_canary_is_shown_meanwhile_and_told_when_it_is_taken_back(place: Installation) -> None:
+    objects = [workload(replicas=4), service()]
+    place.rolled(place.spec("a", objects))
+    spec = place.spec("b", objects, FOR_EVER)
+    outcome, _ = place.roll(spec, "hands-off")
+    canary = outcome.data["release"]
+    (mine,) = (
+        pod for pod in place.client().list("Deployment") if pod["metadata"]["labels"]["burger-stack/release"] == canary
+    )
+    pod = {"containers": [{"name": "server", "image": place.images["a"]}]}
+    body = {"spec": {"template": {"spec": pod}}}
+    place.client().patch(Ref.of(mine), body, how="strategic", manager="kubectl")
+    shown = until(lambda: place.status()["drift"], "the drift to be shown", 40)
+    assert len(shown) == 1
+    assert "kubectl" in shown[0]
+    assert ".image to " in shown[0]
+    outcome, events = place.roll(replace(spec, resumes=1), "hands-off")
+    assert outcome.state == "succeeded", outcome
+    told = [event.text for event in events if isinstance(event, Log) and "was changed by others" in event.text]
+    assert len(told) == 1
+    assert "(by kubectl)" in told[0]
+    until(lambda: {pod["spec"]["containers"][0]["image"] for pod in place.pods()} == {place.images["b"]}, "the images")
+
+
+def test_a_job_that_does_not_end_says_what_it_waits_for(place: Installation) -> None:
+    missing = {**container(), "image": "10.255.255.1:5000/nothing@sha256:" + "1" * 64, "args": ["migrate"]}
+    missing.pop("readinessProbe")
+    template = {"spec": {"restartPolicy": "Never", "containers": [missing]}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}, "spec": {"template": template}}
+    before = place.releases_of_pods()
+    outcome, _ = place.roll(place.spec("a", [workload(replicas=4), service(), job], progressDeadline=5), "job")
+    assert outcome.state == "failed"
+    assert "Not done within 5 s: " in outcome.reason
+    assert "cannot be pulled" in outcome.reason
+    until(lambda: {name: n for name, n in place.releases_of_pods().items() if name in before} == before, "as before")
 
 
 def test_a_first_release_is_taken_back_with_what_keeps_data_and_what_is_on_each_node(empty: Installation) -> None:

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.executors.base import Log
+from pipelines.executors.base import Log, PlanError
 from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.errors import Refused
+from pipelines.executors.kubernetes.names import Ref
 from tests.cluster.rollout_helpers import Installation, Load, installation, service, until, workload
 
 pytestmark = pytest.mark.cluster
@@ -95,6 +96,37 @@ def test_a_stranger_of_the_same_name_is_met_before_the_environment_is_taken(plac
     assert place.releases_of_pods() == before
     assert (place.status()["generation"], place.status()["rollout"]) == (state, "")
     assert client.get("Service", "theirs")["metadata"]["labels"] == {"app": "theirs"}
+
+
+def test_a_release_whose_secret_somebody_deleted_is_refused_in_the_plan(place: Installation):
+    value = place.home / "secrets" / "dev" / "word"
+    value.parent.mkdir(parents=True)
+    meta = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "words"}}
+    objects = [*TWO, {**meta, "stringData": {"WORD": "${secret:word}"}}]
+    releases = []
+    for word in ("the-first-word", "the-second-word"):
+        value.write_text(word)
+        value.chmod(0o600)
+        releases.append(place.rolled(place.spec("a", objects)))
+    back = replace(place.spec("a", objects), with_={"target": "kubernetes", "release": releases[0]})
+    assert place.executor.plan(back).summary == f"roll back to {releases[0]} in staging"
+    client = place.client()
+    for item in client.list("Secret", labels="app.kubernetes.io/managed-by=burger-stack"):
+        client.delete(Ref.of(item))
+    with pytest.raises(PlanError, match="of the kept release is gone, and nothing else held its values"):
+        place.executor.plan(back)
+
+
+def test_a_record_that_cannot_be_read_is_named(place: Installation):
+    client = place.client()
+    ref = Ref("ConfigMap", "burger-stack-staging")
+    before = client.get(ref)["data"]["stable"]
+    client.patch(ref, {"data": {"stable": "{"}})
+    try:
+        with pytest.raises(PlanError, match="ConfigMap/burger-stack-staging, the record of staging, cannot be read"):
+            place.executor.plan(place.spec("b", TWO))
+    finally:
+        client.patch(ref, {"data": {"stable": before}})
 
 
 def test_another_pipelines_state_is_left_alone(place: Installation):

@@ -195,31 +195,6 @@ class Client:
         send = self.raw if versioned else self._insist
         return send("PATCH", path, query, body, _PATCHES[how], f"patch {ref}")
 
-    def change(
-        self,
-        ref: Ref,
-        mutate: Callable[[Object], Object | None],
-        *,
-        subresource: str = "",
-        manager: str = MANAGER,
-    ) -> Object | None:
-        """Read, change, write back; read again where somebody else was faster.
-
-        `mutate` gets the present object and returns the wanted one, or None when there is nothing to do. None if
-        the object is not there or nothing was done.
-        """
-        kind, name, namespace = self._place(ref, "", None)
-        path, backoff = self._path(kind, name, namespace, subresource), self.backoff()
-        while True:
-            found = self.get(ref)
-            wanted = mutate(found) if found is not None else None
-            if wanted is None:
-                return None
-            try:
-                return self.raw("PUT", path, {"fieldManager": manager}, wanted, what=f"update {ref}")
-            except Conflict as conflict:
-                backoff.pause(str(conflict))
-
     def create(self, item: Object, *, manager: str = MANAGER) -> Object:
         """Raises Conflict with the reason AlreadyExists if there is one of that name."""
         kind, _, namespace = self._place(Ref.of(item), "", None, item)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 Phase = Literal["before", "job", "workload", "traffic"]
 
-WRITE = ("create", "delete", "get", "list", "patch", "watch")
-READ = ("get", "list", "watch")
+WRITE = ("create", "delete", "get", "list", "patch")
+READ = ("get", "list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Kind:
 # In the order in which a release applies them.
 _ALL = (
     Kind("", "v1", "ServiceAccount", "serviceaccounts", "before", WRITE),
-    Kind("", "v1", "ConfigMap", "configmaps", "before", (*WRITE, "update")),
+    Kind("", "v1", "ConfigMap", "configmaps", "before", WRITE),
     Kind("", "v1", "Secret", "secrets", "before", WRITE),
     # A volume's data outlives every release: there is no right to delete it.
     Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "before", ("create", "get", "list", "patch")),
@@ -45,20 +45,20 @@ _ALL = (
     Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "before", WRITE),
     Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", "before", WRITE),
     Kind("batch", "v1", "Job", "jobs", "job", WRITE),
-    Kind("apps", "v1", "StatefulSet", "statefulsets", "workload", (*WRITE, "update")),
-    Kind("apps", "v1", "Deployment", "deployments", "workload", (*WRITE, "update")),
-    Kind("apps", "v1", "DaemonSet", "daemonsets", "workload", (*WRITE, "update")),
+    Kind("apps", "v1", "StatefulSet", "statefulsets", "workload", WRITE),
+    Kind("apps", "v1", "Deployment", "deployments", "workload", (*WRITE, "watch")),
+    Kind("apps", "v1", "DaemonSet", "daemonsets", "workload", WRITE),
     Kind("batch", "v1", "CronJob", "cronjobs", "workload", WRITE),
     Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", "workload", WRITE),
     Kind("networking.k8s.io", "v1", "Ingress", "ingresses", "traffic", WRITE),
-    Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", "traffic", (*WRITE, "update"), optional=True),
+    Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", "traffic", WRITE, optional=True),
     # Only looked at; a pod is also deleted, which is how a DaemonSet moves node by node.
-    Kind("", "v1", "Pod", "pods", None, (*READ, "delete")),
+    Kind("", "v1", "Pod", "pods", None, (*READ, "watch", "delete")),
     Kind("", "v1", "Event", "events"),
-    Kind("", "v1", "ResourceQuota", "resourcequotas", None, ("get", "list")),
+    Kind("", "v1", "ResourceQuota", "resourcequotas"),
     Kind("apps", "v1", "ReplicaSet", "replicasets"),
     Kind("apps", "v1", "ControllerRevision", "controllerrevisions"),
-    Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+    Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", None, (*READ, "watch")),
 )
 KINDS: Mapping[tuple[str, str], Kind] = {(kind.group, kind.name): kind for kind in _ALL}
 APPLIED = tuple(kind for kind in _ALL if kind.phase)

@@ -14,6 +14,8 @@ from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.content import ContentKey
 from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, ManifestError, Refused
 from pipelines.executors.kubernetes.names import is_label, selector
+from pipelines.executors.kubernetes.render import is_without_values
+from pipelines.executors.kubernetes.settle import present, refuse_foreign
 from pipelines.executors.rollout.kubernetes import autoscaling, rendering, shape
 from pipelines.executors.rollout.kubernetes.beginning import bring_secrets, refuse_strangers
 from pipelines.executors.rollout.kubernetes.copies import Copies
@@ -63,6 +65,7 @@ class Clusters:
             with answering():
                 state = self._records.read()
                 new, stable = self._intend(state)
+                self._refuse_gone(new)
                 kept = self._records.everything()
                 gateways = {name: self._gateway(name) for name in self._clients}
                 plan = make_plan(self.spec, self.settings, new, stable, self._clients, self._key, gateways, kept)
@@ -297,6 +300,13 @@ class Clusters:
                 f"with.strategy measures {self.environment}, but connections.yaml does not say where it is reached. "
                 f"Add `url` to environments.{self.environment}."
             )
+
+    def _refuse_gone(self, new: Kept) -> None:
+        """Raises Refused where a Secret of a kept release is not there any more, for nothing else held its values."""
+        for place, client in self._clients.items():
+            items = [item for item in new.objects.get(place, []) if is_without_values(item)]
+            for item, live in zip(items, present(client, items), strict=True):
+                refuse_foreign(client, item, live)
 
     def _refuse_strangers(self, new: Kept, stable: Kept | None) -> None:
         for place, client in self._clients.items():

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pipelines.executors.kubernetes.client import Client
-from pipelines.executors.kubernetes.errors import Refusals, Refused
+from pipelines.executors.kubernetes.errors import Conflict, Refusals, Refused
 from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.rollout.kubernetes import autoscaling, reasons, shape
+from pipelines.executors.rollout.kubernetes.reasons import back_again
 from pipelines.executors.rollout.kubernetes.seen import (
     Cache,
     by_mark,
@@ -46,6 +47,8 @@ class Place:
         # What was applied last, by name; and, until the watch shows it, which pods were sent away.
         self._applied: dict[Ref, tuple[Any, ...]] = {}
         self._sent_away: set[str] = set()
+        # What others had changed of workloads and was taken back, to be told.
+        self.taken_back: list[str] = []
 
     @property
     def layouts(self) -> list[Layout]:
@@ -220,7 +223,7 @@ class Place:
         if wanted and self._grows(workload) and self.grown().get(workload.name, 0) > wanted:
             # What was counted is older than what the autoscaler has added.
             return
-        self.client.apply(shape.scaled(workload, wanted), force=True)
+        self._apply(shape.scaled(workload, wanted))
         self._applied[workload.ref] = (wanted,)
 
     def _grows(self, workload: Workload) -> bool:
@@ -256,8 +259,17 @@ class Place:
         return self._applied.get(workload.ref) == _wanted(workload, total, keep)
 
     def _put(self, workload: Workload, total: int, keep: int) -> None:
-        self.client.apply(shape.scaled(workload, total, keep), force=True)
+        self._apply(shape.scaled(workload, total, keep))
         self._applied[workload.ref] = _wanted(workload, total, keep)
+
+    def _apply(self, item: Object) -> None:
+        try:
+            self.client.apply(item)
+        except Conflict as conflict:
+            # Their number is the rollout's business whoever else has set it, an autoscaler for one.
+            if others := [one for one in conflict.fields if one.field != ".spec.replicas"]:
+                self.taken_back.append(f"{self.client.place}: {back_again(Ref.of(item), others)}")
+            self.client.apply(item, force=True)
 
     def _mine(self, workload: Workload) -> list[Object]:
         """The pods of a StatefulSet or DaemonSet, whichever release they are of."""

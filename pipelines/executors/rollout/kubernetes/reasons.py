@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pipelines.executors.kubernetes.errors import FieldConflict
+from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.rollout.kubernetes.seen import containers, is_going, is_ready
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
@@ -12,6 +14,12 @@ _CONFIGURATION = ("CreateContainerConfigError", "CreateContainerError", "RunCont
 _MAKING = ("FailedCreate", "SuccessfulCreate")
 # (pod, container, previous) -> the last line that it wrote, "" where it wrote none.
 LastLine = Callable[[str, str, bool], str]
+
+
+def back_again(ref: Ref, fields: Iterable[FieldConflict]) -> str:
+    """What is told of fields that others had changed."""
+    what = ", ".join(f"{one.field} (by {one.manager})" for one in fields)
+    return f"{ref} was changed by others; it is as in the manifest again: {what}"
 
 
 def why(pod: Mapping[str, Any], last_line: LastLine) -> str:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipelines.executors.kubernetes.client import Client
-from pipelines.executors.kubernetes.errors import Conflict
+from pipelines.executors.kubernetes.errors import Conflict, Refused
 from pipelines.executors.kubernetes.names import ENVIRONMENT, MANAGED_BY, MANAGER, Ref
 from pipelines.executors.kubernetes.render import without_values
 from pipelines.executors.rollout.kubernetes.shape import Object
@@ -75,10 +75,19 @@ class Records:
         if found is None:
             self._state = State()
         else:
-            values = {name: json.loads(text) for name, text in (found.get("data") or {}).items()}
+            values = self._values(found.get("data") or {})
             known = {name: values[name] for name in State.__dataclass_fields__ if name in values}
             self._state = State(**{**known, "version": found["metadata"]["resourceVersion"]})
         return self._state
+
+    def _values(self, data: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return {name: json.loads(text) for name, text in data.items()}
+        except ValueError as error:
+            raise Refused(
+                f"{self.client.place}: {self._ref}, the record of {self.environment}, cannot be read ({error}). Put it "
+                "back as it was; without it the next rollout takes the environment for a new one."
+            ) from None
 
     def take(self, key: str, pipeline: str) -> State:
         """Make the environment this rollout's. Whoever drove another one finds out with its next write."""

@@ -58,7 +58,7 @@ def status(home: Path, there: Environment) -> dict[str, Any]:
         found = _facts(there, state, kept, [one for one in looked.values() if isinstance(one, _There)])
         found["away"] = {name: one for name, one in looked.items() if isinstance(one, str)}
         answering = {name: client for name, client in clients.items() if name not in found["away"]}
-        found["drift"] = _drifted(home, there, state, kept.get(state.stable), answering)
+        found["drift"] = _drifted(home, there, state, kept, answering)
     except ClusterError as error:
         raise OSError(str(error)) from error
     finally:
@@ -205,12 +205,15 @@ def _weights(state: State, places: Iterable[_There], sets: Mapping[str, Any]) ->
 
 
 def _drifted(
-    home: Path, there: Environment, state: State, kept: Kept | None, clients: Mapping[str, Client]
+    home: Path, there: Environment, state: State, kept: Mapping[str, Kept], clients: Mapping[str, Client]
 ) -> list[str]:
-    """What somebody else changed of what we own, while no rollout is at work."""
-    if state.rollout or kept is None:
+    """What somebody else changed of what we own; while a rollout is at work, of the workloads of both releases."""
+    stable = kept.get(state.stable)
+    if stable is None and not state.rollout:
         return []
-    key = (str(home), there.name, f"{state.version} {' '.join(clients)}")
+    # A rollout writes down how far it is all the time.
+    version = f"at work: {state.rollout}" if state.rollout else state.version
+    key = (str(home), there.name, f"{version} {' '.join(clients)}")
     with _guard:
         when, said = _drift.get(key, (0.0, []))
     if time.monotonic() - when < DRIFT_KEEPS and when:
@@ -218,14 +221,31 @@ def _drifted(
 
     def compare(name: str) -> list[str]:
         gateway = clients[name].has(HTTP_ROUTE)
-        layout = shape.layout(kept.release.name, kept.objects.get(name, []), gateway=gateway)
-        return [str(one) for one in drift(clients[name], shape.final(layout))]
+        layouts = [
+            shape.layout(one.release.name, one.objects.get(name, []), gateway=gateway)
+            for one in (kept.values() if state.rollout else (stable,))
+            if one is not None
+        ]
+        wanted = _as_moved(clients[name], layouts) if state.rollout else shape.final(layouts[0])
+        return [str(one) for one in drift(clients[name], wanted)]
 
     found = _everywhere(clients, compare) if clients else {}
     said = [text for one in found.values() if isinstance(one, list) for text in one]
     with _guard:
         _drift[key] = (time.monotonic(), said)
     return said
+
+
+def _as_moved(client: Client, layouts: Iterable[shape.Layout]) -> list[Object]:
+    """The workloads that a rollout holds there, each with the number and the partition that it has at this moment."""
+    found = []
+    for workload in (one for layout in layouts for one in layout.workloads.values()):
+        live = client.get(workload.ref)
+        if live is not None and _mark(live) == workload.mark:
+            rolling = (live["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+            replicas, partition = int(live["spec"].get("replicas", 1)), int(rolling.get("partition") or 0)
+            found.append(shape.scaled(workload, replicas, partition))
+    return found
 
 
 def _configuration(kept: Kept | None) -> str:

@@ -14,7 +14,7 @@ from pipelines.executors.kubernetes.client import Client
 from pipelines.executors.kubernetes.errors import ClusterAway, ClusterError, Conflict, Refusals, Refused, Stopped
 from pipelines.executors.kubernetes.names import Ref
 from pipelines.executors.kubernetes.render import job_state
-from pipelines.executors.rollout.kubernetes import autoscaling
+from pipelines.executors.rollout.kubernetes import autoscaling, reasons
 from pipelines.executors.rollout.kubernetes.autoscaling import HELD
 from pipelines.executors.rollout.kubernetes.place import Place
 from pipelines.executors.rollout.kubernetes.records import Records
@@ -98,8 +98,7 @@ class ClusterTarget:
         except Conflict as conflict:
             if not conflict.fields:
                 raise
-            what = ", ".join(f"{one.field} (by {one.manager})" for one in conflict.fields)
-            yield Log(f"{client.place}: {Ref.of(item)} was changed by others; it is as in the manifest again: {what}\n")
+            yield Log(f"{client.place}: {reasons.back_again(Ref.of(item), conflict.fields)}\n")
             applying.apply(client, [item], force=True)
 
     def _hold_autoscalers(self, place: Place) -> Iterator[Log]:
@@ -129,11 +128,19 @@ class ClusterTarget:
                     yield Log(f"{client.place}: {ref} is done\n")
                     del open_[name, ref]
             if open_ and time.monotonic() > until:
-                names = ", ".join(f"{place}: {ref}" for place, ref in open_)
+                names = "; ".join(f"{place}: {ref}{self._waits_for(self.places[place], ref)}" for place, ref in open_)
                 raise NotPreparedError(f"Not done within {self.deadline:g} s: {names}.")
             yield None
             if open_:
                 self.wait(LOOK_AGAIN)
+
+    def _waits_for(self, place: Place, job: Ref) -> str:
+        """What keeps the pods of a Job from being done, as far as anything is known."""
+        pods = place.client.list("Pod", labels=f"job-name={job.name}")
+        said = [text for pod in pods if (text := reasons.why(pod, lambda *_: ""))]
+        events = [] if pods else place.client.list("Event", fields=f"involvedObject.name={job.name}")
+        said += reasons.events_of(job.name, events)
+        return "".join(f"\n{text}" for text in dict.fromkeys(said))
 
     def _last_words(self, place: Place, job: Ref) -> str:
         pods = place.client.list("Pod", labels=f"job-name={job.name}")
@@ -226,18 +233,30 @@ class ClusterTarget:
             said = [text for place in self.places.values() for text in place.troubles(release)]
         # Where some say what is wrong, those that only are not ready yet say nothing.
         said = [text for text in said if not text.endswith(_NORMAL)] or said
-        return "\n".join(list(dict.fromkeys(said))[:MOST_REASONS]) or "nothing is known about its pods"
+        return "\n".join(list(dict.fromkeys(said))[:MOST_REASONS]) or self._counted(release)
+
+    def _counted(self, release: str) -> str:
+        """What can be said where the cluster says nothing."""
+        with answering():
+            found = {name: place.counts().get(release, {}) for name, place in self.places.items()}
+        said = [
+            f"{name}: {service} has {count.running} pods, {count.ready} of them ready for long enough"
+            for name, services in found.items()
+            for service, count in services.items()
+        ]
+        return "\n".join(said[:MOST_REASONS]) or "nothing is known about its pods"
 
     def news(self) -> Sequence[str]:
+        taken_back = [place.taken_back.pop(0) for place in self.places.values() for _ in list(place.taken_back)]
         if time.monotonic() - self.looked < TROUBLES_EVERY:
-            return ()
+            return taken_back
         self.looked = time.monotonic()
         with answering():
             found = [text for place in self.places.values() for text in place.troubles(self.release.name)]
         # That a pod starts is no news.
         fresh = [text for text in found if text not in self.said and not text.endswith(_NORMAL)]
         self.said.update(fresh)
-        return fresh
+        return [*taken_back, *fresh]
 
     # --- one step -------------------------------------------------------------------------------------
 
