@@ -39,6 +39,9 @@ def scope_of(home: Path, docker: Docker, spec: StageSpec, component: str) -> Sco
     kind = "trusted" if trusted else "untrusted"
     name = hmac.new(_key(home), f"{spec.pipeline}\0{kind}".encode(), hashlib.sha256).hexdigest()[:40]
     pipeline = re.sub(r"[^a-z0-9]+", "-", spec.pipeline.lower()).strip("-") or "pipeline"
+    if pipeline != spec.pipeline:
+        # Names that differ in what a repository cannot be called are other pipelines' all the same.
+        pipeline += f"-{hashlib.sha256(spec.pipeline.encode()).hexdigest()[:10]}"
     return Scope(name, f"burger-stack/{pipeline}/{kind}/{component}", trusted)
 
 

@@ -254,6 +254,10 @@ def test_a_cache_belongs_to_a_pipeline_and_to_whether_the_ref_is_trusted(
     assert name() == name(ref="refs/tags/v1") == name(ref="refs/heads/release/2")
     assert len({name(), name(ref="refs/heads/x"), name(ref=""), name(pipeline="other"), name(home=tmp_path / "b")}) == 4
     assert name(ref="refs/heads/x", docker=Docker(trusted_refs=("refs/heads/*",))) == name()
+    names = ("shop-x", "shop--x", "Shop-x", "shop_x")
+    found = [scope.scope_of(workplace.home, DOCKER, replace(spec, pipeline=one), "shop").repository for one in names]
+    assert len(set(found)) == 4
+    assert found[0] == "burger-stack/shop-x/trusted/shop"
     assert (workplace.home / "build-cache.key").stat().st_mode & 0o777 == 0o600
 
 
