@@ -47,7 +47,9 @@ def workspace(home, **files):
     tree = home.parent / "tree"
     shutil.copytree(PROJECT / "playbooks", tree / "playbooks")
     for name, text in files.items():
-        (tree / "playbooks" / f"{name}.yml").write_text(text)
+        path = tree / "playbooks" / (name if "." in name else f"{name}.yml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     digest, size = Store(home).pack(tree)
     return Artifact("source", "workspace", digest, size)
 

@@ -111,6 +111,32 @@ def test_a_plan_names_what_differs_and_policies_that_are_not_asked_for_any_more_
     assert not left & {"to-database", "reach-database", "to-frontend"}
 
 
+def test_no_file_of_the_repository_says_where_a_place_is(home, cluster, kubernetes_client, make_namespace):
+    ours, theirs = make_namespace(), make_namespace()
+    connect(home, "staging", {"main": cluster.kubeconfig}, [("main", ours)])
+    said = yaml.safe_dump({"burger_namespace": theirs, "burger_cluster_access": {"K8S_AUTH_KUBECONFIG": "/nowhere"}})
+    files = {f"inventories/staging/host_vars/main/{ours}.yml": said, f"host_vars/main/{ours}.yml": said}
+    stage = spec(workspace(home, **files), tags=["variables"])
+    log, _, end = start(home, stage)
+    assert (end.state, end.reason) == ("succeeded", "1 change on 1 host"), log
+    core = client.CoreV1Api(kubernetes_client)
+    assert core.read_namespaced_config_map("environment", ours).data["SHOP_CURRENCY"] == "EUR"
+    assert "environment" not in {item.metadata.name for item in core.list_namespaced_config_map(theirs).items}
+
+
+def test_two_ways_out_of_one_service_by_one_port_are_said_to_be_one(home, cluster, namespace):
+    connect(home, "staging", {"main": cluster.kubeconfig}, [("main", namespace)])
+    ways = [{"app": "backend", "to": [{"ipBlock": {"cidr": f"192.0.2.{n}/32"}}], "port": 443} for n in (1, 2)]
+    stage = spec(workspace(home), tags=["access"], variables={"network_policies_egress": ways})
+    log, _, end = start(home, stage)
+    assert end.state == "failed"
+    assert "each app and port once, with all that it may reach in the list `to`" in log
+    one = [{"app": "backend", "to": [*ways[0]["to"], *ways[1]["to"]], "port": 443}]
+    stage = replace(stage, with_={**stage.with_, "variables": {"network_policies_egress": one}})
+    assert start(home, stage, key="b")[2].state == "succeeded"
+    assert start(home, stage, key="c")[2].reason == "nothing to change on 1 host"
+
+
 def probing(artifact, cluster, unenforced, patience=2):
     variables = {
         "network_effect_image": cluster.base_image["python"],
@@ -140,14 +166,36 @@ def test_policies_that_are_enforced_are_proven(home, cluster, kubernetes_client,
     if not cluster.machines:
         pytest.skip("Rules can only be made in the nodes of our own cluster: unset KUBECONFIG.")
     connect(home, "staging", {"main": cluster.kubeconfig}, [("main", namespace)])
-    with enforced(cluster, client.CoreV1Api(kubernetes_client), namespace):
+    with enforced(cluster, namespace):
         shop(client.AppsV1Api(kubernetes_client), cluster, namespace)
         stage = probing(workspace(home), cluster, "fail", patience=20)
         # Without an image of its own it takes that of the shop, which has to run by then.
-        checks = [{"from": "agent", "to": address(kubernetes_client, namespace), "port": 8000, "reach": True}]
+        backend = {"to": address(kubernetes_client, namespace), "port": 8000}
+        checks = [{"from": "agent", **backend, "reach": True}, {"from": "database", **backend, "reach": False}]
         variables = {**stage.with_["variables"], "network_effect_image": "", "network_effect_checks": checks}
         log, _, end = start(home, replace(stage, with_={**stage.with_, "variables": variables}))
     assert (end.state, end.data["warnings"]) == ("succeeded", {}), f"{end.reason}\n{log}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"ingress": [{}], "egress": [{}]}, "the cluster main does not enforce network policies"),
+        ({}, "What is allowed does not pass: "),
+    ],
+    ids=["allow-all", "deny-all"],
+)
+def test_policies_that_are_wrong_are_found_out_where_they_are_enforced(home, cluster, namespace, policy, words):
+    if not cluster.machines:
+        pytest.skip("Rules can only be made in the nodes of our own cluster: unset KUBECONFIG.")
+    connect(home, "staging", {"main": cluster.kubeconfig}, [("main", namespace)])
+    policy_spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], **policy}
+    meta = {"name": "only", "namespace": namespace, "labels": {"burger-stack/role": "network-policies"}}
+    only = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": policy_spec}
+    template = {"roles/network_policies/templates/policies.yaml.j2": yaml.safe_dump([only])}
+    with enforced(cluster, namespace):
+        _, _, end = start(home, probing(workspace(home, **template), cluster, "fail", patience=8))
+    assert (end.state, words in end.reason) == ("failed", True), end.reason
 
 
 def shop(apps, cluster, namespace):

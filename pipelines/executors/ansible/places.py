@@ -15,6 +15,8 @@ from pipelines.executors.base import PlanError
 from pipelines.executors.connections import ConnectionsError, Spot
 
 GROUP = "clusters"
+# What says of a host which place it is.
+WHERE = ("burger_cluster", "burger_namespace", "burger_cluster_access")
 COLLECTION = "kubernetes.core"
 # Seconds: how long a cluster may take to say that it is there.
 PATIENCE = 5.0
@@ -53,6 +55,12 @@ def inventory(spots: Spots) -> dict[str, Any]:
         name = "cluster_" + re.sub(r"[^a-z0-9]", "_", spot.cluster.name)
         groups.setdefault(name, {"hosts": {}})["hosts"][spot.name] = _host(spot)
     return {GROUP: {"children": groups}}
+
+
+def variables(spots: Spots) -> dict[str, Any]:
+    """Where the places are, as variables that win over whatever files of a repository say of their hosts."""
+    known = {spot.name: {name: _host(spot)[name] for name in WHERE} for spot in spots}
+    return {"burger_places": known} | {name: f"{{{{ burger_places[inventory_hostname].{name} }}}}" for name in WHERE}
 
 
 def _host(spot: Spot) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Workbench:
         self._no_settings.touch()
         inventories = [str(self.inventory)]
         if self.spots:
-            # The last one wins: no file of the repository says where a place is.
+            # Its hosts; where they are is among the variables, so that no file of the repository says it.
             own = self.private / "places.json"
             own.write_text(json.dumps(places.inventory(self.spots)))
             inventories.append(str(own))
@@ -145,7 +145,7 @@ class Workbench:
         if digests := self.secrets.digests:
             own["burger_secrets"] = foreseen.placeholders(digests) if check else self.secrets.variables
             own["burger_secret_digests"] = digests
-        return {**self.order.variables, **own}
+        return {**self.order.variables, **own, **(places.variables(self.spots) if self.spots else {})}
 
     def _environment(self) -> dict[str, str]:
         """What the repository's ansible.cfg says counts, but for what is set here."""
