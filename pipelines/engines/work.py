@@ -107,7 +107,7 @@ def carry_out(task: Task, desk: Desk, workplace: base.Workplace) -> None:
         except LeaseLost as gone:
             log.warning("%s", gone)
         except base.EngineAwayError as away:
-            _report_end(desk, base.Outcome("engine", str(away)))
+            _report_end(desk, away.outcome())
         except Exception:
             log.exception("The machinery broke on %s", task.key)
             _report_end(desk, base.Outcome("error", "the machinery broke; the worker's log has the details"))

@@ -167,7 +167,8 @@ class Outcome:
     - `succeeded`, `failed` (the work said no), `error` (the machinery broke), `canceled`: ends the attempt.
     - `paused`: a person of the owning team decides whether it goes on; `start` is then called again with the same
       key and `resumes` one higher. No worker is held meanwhile.
-    - `engine`: what does the work is not there (an engine, a cluster); try again with the same key after a while.
+    - `engine`: what does the work is not there (an engine, a cluster); try again with the same key after a while, which
+      is `data["retry_after"]` seconds at least, where it says so.
     - `changed`: what would happen is no longer what was approved; nothing was done.
 
     `retry_hint` is handed to the next attempt as `with_["_retry"]` (unreachable hosts, say).
@@ -266,7 +267,15 @@ class Executor(Protocol):
 
 class EngineAwayError(Exception):
     """What does the work (an engine, a cluster) is not there, so the work cannot be planned or stopped now. The message
-    is a sentence for a person."""
+    is a sentence for a person; `retry_after` is for how many seconds it asks to be left alone, None if it does not."""
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def outcome(self, more: str = "") -> Outcome:
+        """To try again; `more` is added to the sentence."""
+        return Outcome("engine", f"{self}{more}", {"retry_after": self.retry_after} if self.retry_after else {})
 
 
 class PlanError(Exception):

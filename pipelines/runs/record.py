@@ -22,6 +22,7 @@ from .errors import StaleResult
 from .questions import question
 
 ENGINE_BACKOFF = (2, 60)  # seconds: the first wait for an engine that is away, and the longest
+ENGINE_ASKS_AT_MOST = 600  # seconds for which an engine is left alone where it asks for that (Retry-After)
 WAITED = 0.005  # seconds; SQLite, whose one lock is had when a transaction begins, does not say that it was taken
 
 # What most reports are judged by; the rest of the rows is read when it is asked for.
@@ -241,7 +242,9 @@ def _engine(row: Attempt, stage: Stage, result: Outcome, changes: Changes) -> No
     _park(row)
     first, longest = ENGINE_BACKOFF
     waits = stage.progress.get("engine_waits", 0)
-    due = changes.now + timedelta(seconds=min(longest, first * 2**waits))
+    # What asks to be left alone for longer is.
+    asked = min(ENGINE_ASKS_AT_MOST, float(result.data.get("retry_after") or 0))
+    due = changes.now + timedelta(seconds=max(asked, min(longest, first * 2**waits)))
     state, code, words = State.WAITING, str(Reason.ENGINE), result.reason
     if stage.stop_requested:
         # A worker is to stop it as soon as that can be done; there is nothing to decide about.

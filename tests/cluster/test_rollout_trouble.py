@@ -354,6 +354,19 @@ def test_conflicts_throttling_errors_and_expired_watches_change_nothing_about_th
     assert len(injected) >= 4, injected
 
 
+def test_a_server_that_asks_to_be_left_alone_for_longer_than_we_wait_is(place, monkeypatch):
+    spec = place.spec(place.current_version(), [workload(), service()])
+    with monkeypatch.context() as patch:
+        busy = Answer(429)
+        busy.headers = {"Retry-After": "30"}
+        patch.setattr(Transport, "send", lambda *_, **__: busy)
+        began = time.monotonic()
+        outcome, _ = place.roll(spec, "left-alone")
+        assert time.monotonic() - began < 5
+    assert (outcome.state, outcome.data) == ("engine", {"retry_after": 30})
+    assert place.roll(spec, "left-alone")[0].state == "succeeded"
+
+
 # --- other people -----------------------------------------------------------------------------------------
 
 

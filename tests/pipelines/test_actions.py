@@ -377,6 +377,20 @@ def test_an_engine_that_is_away_is_waited_for(pipeline, working, scripts):
     assert Attempt.objects.filter(stage=build).count() == 1
 
 
+def test_an_engine_that_asks_to_be_left_alone_is_but_not_for_ever(pipeline, working, scripts):
+    asked = [Outcome("engine", "too many requests", {"retry_after": seconds}) for seconds in (90, 10**6)]
+    scripts.ends("build", *asked, Outcome("succeeded"))
+    run = begin(pipeline, WORK)
+    for least, most in ((80, 90), (590, 600)):
+        working()
+        build = stage(run, "build")
+        assert least < (build.due_at - timezone.now()).total_seconds() <= most
+        Stage.objects.filter(pk=build.pk).update(due_at=timezone.now())
+        sweep()
+    working()
+    assert stage(run, "build").state == "succeeded"
+
+
 def test_what_cannot_be_stopped_now_is_stopped_once_its_engine_is_back(pipeline, working, cast, scripts):
     scripts.ends("ship", Outcome("engine", "the cluster is away"))
     scripts.unstoppable["ship"] = "the cluster is away"

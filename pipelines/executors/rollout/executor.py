@@ -87,7 +87,7 @@ class RolloutExecutor:
         cancel_file(self.workplace.folder(key)).touch()
         *_, outcome = self.start(spec, key, Unattended())
         if isinstance(outcome, Outcome) and outcome.state == "engine":
-            raise AwayError(outcome.reason)
+            raise AwayError(outcome.reason, outcome.data.get("retry_after"))
 
     # --- parts of start -------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class RolloutExecutor:
                 progress = ground.read(key) or progress
         except AwayError as error:
             since_when_away(self.workplace.folder(key))
-            yield Outcome("engine", f"{error} Nothing is moved meanwhile.")
+            yield error.outcome(" Nothing is moved meanwhile.")
         except (PlanError, SupersededError) as error:
             yield Outcome("failed", str(error))
         except (KeeperError, StoreError, SecretError, OSError, ValueError) as error:

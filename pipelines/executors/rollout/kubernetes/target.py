@@ -37,7 +37,7 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (ClusterAway, Stopped) as error:
-        raise AwayError(str(error)) from error
+        raise AwayError(str(error), error.retry_after if isinstance(error, ClusterAway) else None) from error
     except ClusterError as error:
         # A refusal is no machinery that broke by itself: the sentence is the server's.
         raise RefusedError(str(error)) from error
