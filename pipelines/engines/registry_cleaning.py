@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
 from pipelines import runs
@@ -32,6 +32,8 @@ from teams import audit
 from teams.models import User
 from teams.policy import Action, Subject
 
+# Of several runs, the last with the file that counts now: who runs an old commit again gives nobody anything back.
+_LAST_OF_NOW = Max("pk", filter=Q(run__definition=F("run__pipeline__accepted")))
 KEEP = 10  # releases of each environment
 DAYS = 14
 
@@ -51,7 +53,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """A stage that publishes images, as its last run has it."""
+    """A stage that publishes images, as the pipeline's file has it that counts."""
 
     pipeline: str
     stage: str
@@ -62,8 +64,8 @@ class Publisher:
 
 def publishers() -> list[Publisher]:
     """All stages that publish images to a registry, by pipeline and name."""
-    last = Stage.objects.filter(kind="publish").values("run__pipeline", "name").annotate(last=Max("pk"))
-    rows = Stage.objects.filter(pk__in=[row["last"] for row in last]).select_related("run__pipeline")
+    last = _counting().values("run__pipeline", "name").annotate(now=_LAST_OF_NOW, last=Max("pk"))
+    rows = Stage.objects.filter(pk__in=[row["now"] or row["last"] for row in last]).select_related("run__pipeline")
     return [
         Publisher(row.run.pipeline.slug, row.name, row.owner, told["registry"], str(told.get("repository") or ""))
         for row in rows.order_by("run__pipeline__slug", "name")
@@ -159,14 +161,20 @@ def _refuse_if_needed(address: str, row: Stage, image: Held, keep: int) -> None:
 
 
 def _stage(pipeline: str, stage: str) -> Stage:
-    """The publish stage as the last run has it."""
-    rows = Stage.objects.filter(run__pipeline__slug=pipeline, name=stage, kind="publish")
-    row = rows.select_related("run__pipeline").order_by("-run_id").first()
+    """The publish stage as the last run has it whose file counts: nobody becomes its owner by a file of a branch."""
+    rows = _counting().filter(run__pipeline__slug=pipeline, name=stage)
+    found = rows.aggregate(now=_LAST_OF_NOW, last=Max("pk"))
+    row = Stage.objects.select_related("run__pipeline").filter(pk=found["now"] or found["last"]).first()
     if row is None or not _with(row).get("registry"):
         raise runs.Conflict(
             f"No run of {pipeline!r} has a stage {stage!r} that publishes images to a registry. Name another one."
         )
     return row
+
+
+def _counting() -> QuerySet[Stage]:
+    """The publish stages of runs whose files count, or have counted."""
+    return Stage.objects.filter(kind="publish", run__definition__accepted_at__isnull=False)
 
 
 def _with(row: Stage) -> dict[str, Any]:

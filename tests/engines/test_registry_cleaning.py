@@ -21,7 +21,7 @@ from pipelines.executors.oci import Credential, RegistryClient
 from pipelines.executors.rollout import release as rollout
 from pipelines.executors.rollout.local.place import Place
 from pipelines.executors.rollout.local.target import keep_release
-from pipelines.models import Environment, Pipeline, Release, Stage
+from pipelines.models import DefinitionVersion, Environment, Pipeline, Release, Stage
 from pipelines.states import State
 from teams.models import AuditEntry
 from tests.executors.publish import registries
@@ -104,6 +104,24 @@ def show(cast: SimpleNamespace, **changes: Any) -> Any:
 def carry_out(cast: SimpleNamespace, plan: str, **changes: Any) -> list[str]:
     which = {"pipeline": "demo", "stage": "publish", "user": cast.dora, "plan": plan, "reason": "space"}
     return [image.name for image in registry_cleaning.carry_out(**which | changes)]
+
+
+def test_a_file_of_a_branch_says_nothing_about_who_may_clean_up(cast: SimpleNamespace, shop: Shop) -> None:
+    _, run = shop.publish("unused")
+    text = FILE.format(address=shop.running.address)
+    publish = "name: publish\n    kind: publish\n    owner: "
+    theirs = begin(shop.pipeline, text.replace(f"{publish}dev", f"{publish}ops"), ref="refs/heads/theirs")
+    assert Stage.objects.get(run=theirs, name="publish").owner == "ops"
+    assert [row.owner for row in registry_cleaning.publishers()] == ["dev"]
+    assert show(cast).digest
+    with pytest.raises(runs.NotAllowed, match="Only a lead of dev"):
+        show(cast, user=cast.otto)
+    # Nor does an old commit, once another file counts.
+    moved = begin(shop.pipeline, text.replace("repository: shop", "repository: other"), commit="b" * 40)
+    DefinitionVersion.objects.filter(pk=moved.definition_id).update(accepted_at=timezone.now())
+    Pipeline.objects.update(accepted=moved.definition_id)
+    assert begin(shop.pipeline, text).definition_id == run.definition_id
+    assert [row.repository for row in registry_cleaning.publishers()] == ["other"]
 
 
 def test_what_no_release_needs_is_shown_and_then_deleted(cast: SimpleNamespace, shop: Shop) -> None:
