@@ -135,3 +135,19 @@ def test_another_pipelines_state_is_left_alone(place: Installation):
     assert outcome.state == "failed"
     assert "is the pipeline shop's" in outcome.reason
     assert place.status()["rollout"] == ""
+
+
+def test_what_one_namespace_refuses_turns_all_of_them_back(cluster, tmp_path):
+    with installation(cluster, tmp_path, places=2) as made:
+        objects = [workload(), service()]
+        stable = made.rolled(made.spec("a", objects))
+        second = made.namespaces[1]
+        with quota(made.client(second), **{"count/deployments.apps": "1"}):
+            outcome, _ = made.roll(made.spec("b", objects, progressDeadline=20), "lockstep")
+            assert outcome.state == "failed"
+            assert "exceeded quota: few" in outcome.reason
+            for namespace in made.namespaces:
+                until(
+                    lambda where=namespace: made.releases_of_pods(where) == {stable: 4}, f"{namespace} to be as before"
+                )
+        assert made.status()["rollout"] == ""

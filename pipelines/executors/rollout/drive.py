@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pipelines.executors.base import Control, Log, Outcome, Produced, Yielded
 from pipelines.executors.base import Progress as Report
 from pipelines.executors.rollout import decisions
+from pipelines.executors.rollout.measuring import Measure, Verdict
 from pipelines.executors.rollout.progress import Progress, away_file, cancel_file, since_when_away
 from pipelines.executors.rollout.strategy import Decision, Observation, Pause, Rollout, Verify
 from pipelines.executors.rollout.target import AwayError, NotPreparedError, RefusedError, Target
@@ -24,21 +25,6 @@ LOOK_EVERY_WITHOUT = 0.5
 FROZEN_FOR = 60.0
 # Of what was said of replicas in this step, what a page shows.
 MOST_TROUBLES = 6
-
-
-class Verdict(Protocol):
-    @property
-    def state(self) -> Literal["pass", "fail", "inconclusive"]: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def numbers(self) -> Mapping[str, Any]: ...
-
-
-# measure(base_url=, release=, settings=, control=, folder=, environment=) yields Log, Progress and, last, a Verdict.
-Measure = Callable[..., Iterator[Any]]
 
 
 @dataclass(slots=True)

@@ -20,9 +20,10 @@ from pipelines.executors.base import (
     Yielded,
     refuse_changed,
 )
-from pipelines.executors.rollout.drive import Driver, Measure
+from pipelines.executors.rollout.drive import Driver
 from pipelines.executors.rollout.grounds import find
 from pipelines.executors.rollout.local.control import KeeperError
+from pipelines.executors.rollout.measuring import Measure
 from pipelines.executors.rollout.progress import Progress, cancel_file, driven, since_when_away, sole_driver
 from pipelines.executors.rollout.target import AwayError, Ground, SupersededError
 from pipelines.executors.secrets import SecretError
@@ -44,7 +45,7 @@ def default_measure(workplace: Workplace) -> Measure:
 
 
 class RolloutExecutor:
-    """`measure` judges a release during a `verify` step; see `drive.Measure`."""
+    """`measure` judges a release during a `verify` step; see `measuring.Measure`."""
 
     def __init__(self, workplace: Workplace, measure: Measure | None = None) -> None:
         self.workplace = workplace

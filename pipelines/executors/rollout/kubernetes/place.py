@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pipelines.executors.kubernetes.client import Client
-from pipelines.executors.kubernetes.errors import Conflict, Refusals, Refused
+from pipelines.executors.kubernetes.errors import Conflict, Refusals
 from pipelines.executors.kubernetes.names import Ref
-from pipelines.executors.rollout.kubernetes import autoscaling, reasons, shape
+from pipelines.executors.rollout.kubernetes import autoscaling, shape, troubles
 from pipelines.executors.rollout.kubernetes.reasons import back_again
 from pipelines.executors.rollout.kubernetes.seen import (
     Cache,
@@ -16,6 +16,7 @@ from pipelines.executors.rollout.kubernetes.seen import (
     count,
     endpoints,
     is_going,
+    is_of,
     is_ready,
     mark_of,
     mark_of_template,
@@ -276,12 +277,7 @@ class Place:
         return [
             pod
             for pod in self._pods.objects()
-            if not is_going(pod)
-            and pod["metadata"]["uid"] not in self._sent_away
-            and any(
-                owner.get("kind") == workload.kind and owner.get("name") == workload.name
-                for owner in pod["metadata"].get("ownerReferences") or ()
-            )
+            if is_of(pod, workload.kind, workload.name) and pod["metadata"]["uid"] not in self._sent_away
         ]
 
     def _send_away(self, goal: Workload, keep: int) -> None:
@@ -334,29 +330,7 @@ class Place:
     def troubles(self, release: str) -> list[str]:
         """What keeps pods of a release from being ready."""
         layout = next((one for one in self.layouts if one.release == release), self.new)
-        marks = {workload.mark for workload in layout.workloads.values()}
-        pods = [pod for pod in self._pods.objects() if mark_of(pod) in marks]
-        said = [text for pod in pods if (text := reasons.why(pod, self._last_line))]
-        mine = [item for item in self._deployments.objects() if mark_of(item) in marks]
-        said += reasons.refusals(mine)
-        for workload in layout.workloads.values():
-            if workload.shared and self._lacks_pods(workload):
-                events = self.client.list("Event", fields=f"involvedObject.name={workload.name}")
-                said += reasons.events_of(workload.name, events)
-        return [f"{self.client.place}: {text}" for text in said]
-
-    def _lacks_pods(self, workload: Workload) -> bool:
-        live = self.client.get(workload.ref) or {}
-        status = live.get("status") or {}
-        wanted = status.get("desiredNumberScheduled") or (live.get("spec") or {}).get("replicas") or 0
-        return len(self._mine(workload)) < int(wanted)
-
-    def _last_line(self, pod: str, container: str, previous: bool) -> str:
-        try:
-            lines = self.client.log(pod, container, lines=5, previous=previous).strip().splitlines()
-        except Refused:
-            return ""
-        return lines[-1][:300] if lines else ""
+        return troubles.of_release(self.client, layout, self._pods.objects(), self._deployments.objects())
 
 
 def _state(item: Object) -> tuple[Any, ...]:

@@ -82,6 +82,12 @@ def is_going(pod: Mapping[str, Any]) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp")) or phase in ("Failed", "Succeeded")
 
 
+def is_of(pod: Mapping[str, Any], kind: str, name: str) -> bool:
+    """Whether a pod is of this StatefulSet or DaemonSet, and not going."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return not is_going(pod) and any((owner.get("kind"), owner.get("name")) == (kind, name) for owner in owners)
+
+
 def is_ready(pod: Mapping[str, Any], settles: float = 0.0, now: datetime | None = None) -> bool:
     """Ready for at least `settles` seconds, and not going."""
     if is_going(pod):
