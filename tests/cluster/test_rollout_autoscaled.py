@@ -71,7 +71,7 @@ def test_a_canary_by_replicas_is_not_filled_up_again_and_ends_with_as_many_as_th
     spec = place.spec("b", objects, HALF)
     outcome, _ = place.roll(spec, "half")
     canary = outcome.data["release"]
-    assert place.releases_of_pods() == {before: 2, canary: 2}
+    until(lambda: place.releases_of_pods() == {before: 2, canary: 2}, "half of each")
     assert live(place)["spec"]["behavior"]["scaleUp"]["selectPolicy"] == "Disabled"
     until(lambda: live(place)["status"].get("currentReplicas") == 2, "the autoscaler's look", LOOKS_WITHIN)
     assert replicas(place, before) == 2, "it would have filled up to 4"
