@@ -25,19 +25,19 @@ MAX_OFFERED = 64
 
 
 def _statement() -> str:
-    """All rows of the shop's state, the opening hours and the special days from one date to another, as texts."""
-    tables = [model._meta for model in (ShopState, OpeningHours, SpecialDay)]
-    width = max(len(table.concrete_fields) for table in tables)
+    """All rows of the shop's state, the opening hours and the special days from one date to another: (table, row as a
+    text)."""
     parts = []
-    for table in tables:
-        texts = [f"CAST({field.column} AS text)" for field in table.concrete_fields]
-        texts += ["''"] * (width - len(texts))
-        parts.append(f"SELECT '{table.model_name}', {', '.join(texts)} FROM {table.db_table}")  # noqa: S608
+    for model in (ShopState, OpeningHours, SpecialDay):
+        table = model._meta
+        texts = [f"COALESCE(CAST({field.column} AS text), '-')" for field in table.concrete_fields]
+        said = " || '|' || ".join(texts)
+        parts.append(f"SELECT '{table.model_name}' AS kind, {said} AS said FROM {table.db_table}")  # noqa: S608
     return " UNION ALL ".join(parts) + " WHERE date >= %s AND date <= %s"
 
 
 # By hand and once: every order asks this.
-_STATEMENT = _statement()
+STATEMENT = _statement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Hours:
     now: dt.datetime
     state: ShopState
     calendar: Calendar
-    # What `stands` compares; empty where nobody will ask.
-    rows: tuple[Any, ...] = ()
+    # What `STATEMENT` finds while they are as they are; None where nobody will ask.
+    rows: frozenset[Any] | None = None
 
     @property
     def paused_until(self) -> dt.datetime | None:
@@ -101,22 +101,16 @@ def state() -> ShopState:
 
 
 def known(now: dt.datetime) -> Hours:
-    """The hours, of which `stands` tells later whether they still are. Four queries."""
-    rows = _rows(now)  # first: what changes meanwhile is then known to have
-    return replace(hours(now), rows=rows)
-
-
-def stands(shop: Hours) -> bool:
-    """Whether the database still says this of pause, slots and opening hours. One query."""
-    return shop.rows == _rows(shop.now)
-
-
-def _rows(now: dt.datetime) -> tuple[Any, ...]:
-    """What the tables hold that hours are made of, as the database writes it."""
-    first, last = _near(now)
+    """The hours with their `rows`. Four queries."""
     with connection.cursor() as cursor:
-        cursor.execute(_STATEMENT, [first.isoformat(), last.isoformat()])
-        return tuple(sorted(cursor.fetchall(), key=repr))
+        cursor.execute(STATEMENT, bounds(now))
+        rows = frozenset(cursor.fetchall())
+    return replace(hours(now), rows=rows)  # read last: what changed meanwhile is known to have
+
+
+def bounds(now: dt.datetime) -> list[str]:
+    """What `STATEMENT` wants to know."""
+    return [day.isoformat() for day in _near(now)]
 
 
 def _near(now: dt.datetime) -> tuple[dt.date, dt.date]:

@@ -160,7 +160,7 @@ def _as_it_stands(sale: _Sale, wish: Wish, terms: Terms) -> _Sale:
     """The sale by what the database holds in this transaction: what is not sold any more, is counted by now, has left
     the menu or has to be chosen, a pause and the opening hours, are judged by that and by no copy. Raises
     CannotPlaceError."""
-    if stock.as_read(sale.dishes, sale.lines) and pickup.stands(sale.shop):
+    if stock.as_read(sale.dishes, sale.lines, sale.shop):
         return sale
     sale, problems = _judged(wish, terms, dishes_of(wish), pickup.hours(sale.shop.now))
     if problems:

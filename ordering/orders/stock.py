@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping, Sized
 from typing import Any
 
 from django.db import connection
 from django.db.models import F
 
+from ordering import pickup
 from ordering.models import ComboChoice, ComboPart, MenuItem, Option, OptionGroup, Order
 from ordering.orders.errors import CannotPlaceError
 from ordering.pricing import Counted, Dish, Line, chosen
@@ -19,15 +20,19 @@ _ITEMS, _OPTIONS, _GROUPS, _PARTS, _CHOICES, _LINKS = (
 )
 # What a row is: an item ("", slug, ""), an option (group, slug, ""), a group of a dish (its key, slug, "least most") or
 # one choice of a part of a combo (its key, part, item).
-_ITEM, _OPTION, _GROUP, _PART = range(4)
+_ITEM, _GROUP, _PART, _OPTION, _HOURS = range(5)
 _Key = tuple[int, str, str, str]
 # Its price, whether it is sold and whether it is counted; None where that does not matter.
 _Row = tuple[int | None, bool, bool]
-_ITEMS_AND_CHOICES = f"""
+_ITEMS_AND_GROUPS = f"""
+SELECT {_HOURS}, kind, said, '', 0, true, 0 FROM ({pickup.STATEMENT}) AS hours
+UNION ALL
 SELECT {_ITEM}, '', slug, '', price, available, stock FROM {_ITEMS} WHERE slug IN ({{items}})
 UNION ALL
 SELECT {_GROUP}, CAST(l.menuitem_id AS text), g.slug, CAST(g.minimum AS text) || ' ' || CAST(g.maximum AS text), 0,
 true, 0 FROM {_LINKS} l JOIN {_GROUPS} g ON g.id = l.optiongroup_id WHERE l.menuitem_id IN ({{dishes}})
+"""  # noqa: S608
+_PARTS_TOO = f"""
 UNION ALL
 SELECT {_PART}, CAST(p.combo_id AS text), p.slug, m.slug, c.price, true, 0 FROM {_PARTS} p
 JOIN {_CHOICES} c ON c.part_id = p.id JOIN {_ITEMS} m ON m.id = c.item_id WHERE p.combo_id IN ({{dishes}})
@@ -41,9 +46,10 @@ JOIN {_GROUPS} g ON g.id = o.group_id WHERE g.slug IN ({{groups}}) AND o.slug IN
 COUNTED: dict[str, type[MenuItem] | type[Option]] = {"item": MenuItem, "option": Option}
 
 
-def as_read(dishes: Mapping[str, Dish], lines: Iterable[Line]) -> bool:
+def as_read(dishes: Mapping[str, Dish], lines: Iterable[Line], shop: pickup.Hours) -> bool:
     """Whether the rows that the lines are made of still stand as the dishes say: there, sold, at that price, counted or
-    not, and with the same to choose. How many are left is what `take` asks. One query."""
+    not, and with the same to choose; and pause, slots and opening hours as the shop says. How many are left is what
+    `take` asks. One query."""
     expected: dict[_Key, _Row] = {}
     asked = {line.slug for line in lines}
     for slug in asked:
@@ -58,8 +64,9 @@ def as_read(dishes: Mapping[str, Dish], lines: Iterable[Line]) -> bool:
                 expected.setdefault((_ITEM, "", choice.slug, ""), (None, choice.available, counted))
             else:
                 expected[_OPTION, group.slug, choice.slug, ""] = (choice.price, choice.available, counted)
-    found = _rows(expected, {dishes[slug].pk for slug in asked})
-    return found.keys() == expected.keys() and all(_fits(row, found[key]) for key, row in expected.items())
+    found, rows = _rows(expected, {dishes[slug].pk for slug in asked}, shop)
+    same = found.keys() == expected.keys() and all(_fits(row, found[key]) for key, row in expected.items())
+    return same and rows == shop.rows
 
 
 def _structure(dish: Dish) -> dict[_Key, _Row]:
@@ -78,13 +85,18 @@ def _fits(expected: _Row, found: _Row) -> bool:
     return all(wanted is None or wanted == here for wanted, here in zip(expected, found, strict=True))
 
 
-def _rows(keys: Iterable[_Key], dishes: set[int]) -> dict[_Key, _Row]:
-    """The rows of these items and options, and all that there is to choose about these dishes."""
+def _rows(keys: Collection[_Key], dishes: set[int], shop: pickup.Hours) -> tuple[dict[_Key, _Row], frozenset[Any]]:
+    """The rows of these items and options, and all that there is to choose about these dishes; and those of the shop's
+    hours."""
     items = [slug for kind, _group, slug, _none in keys if kind == _ITEM]
     options = [(group, slug) for kind, group, slug, _none in keys if kind == _OPTION]
     # By hand: every order asks this, and what the ORM takes to write it is a fifth of placing one.
-    statement = _ITEMS_AND_CHOICES.format(items=_marks(items), dishes=_marks(dishes))
-    values: list[str | int] = [*items, *dishes, *dishes]
+    statement = _ITEMS_AND_GROUPS.format(items=_marks(items), dishes=_marks(dishes))
+    values: list[str | int] = [*pickup.bounds(shop.now), *items, *dishes]
+    # Each table more costs PostgreSQL time to plan: what is no combo will not become one at this moment.
+    if any(kind == _PART for kind, _dish, _part, _item in keys):
+        statement += _PARTS_TOO.format(dishes=_marks(dishes))
+        values += dishes
     if options:
         groups, slugs = {group for group, _slug in options}, {slug for _group, slug in options}
         statement += _OPTIONS_TOO.format(groups=_marks(groups), slugs=_marks(slugs))
@@ -92,11 +104,13 @@ def _rows(keys: Iterable[_Key], dishes: set[int]) -> dict[_Key, _Row]:
     wanted = set(options)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return {
-            (kind, one, two, three): (price, bool(on), n is not None)
-            for kind, one, two, three, price, on, n in cursor.fetchall()
-            if kind != _OPTION or (one, two) in wanted
-        }
+        rows = cursor.fetchall()
+    found = {
+        (kind, one, two, three): (price, bool(on), n is not None)
+        for kind, one, two, three, price, on, n in rows
+        if kind < _OPTION or (kind == _OPTION and (one, two) in wanted)
+    }
+    return found, frozenset((one, two) for kind, one, two, *_ in rows if kind == _HOURS)
 
 
 def _marks(values: Sized) -> str:
