@@ -175,14 +175,14 @@ def test_the_menu_says_when_nothing_is_sold_now(client, menu):
     assert "We take a break until" in page
     assert "The fryer is being cleaned." in page
     assert "You can order for later" in page
-    german = client.get(address, headers={"Accept-Language": "de"}).content.decode()
-    assert "Du kannst für später bestellen" in german
+    german = {"headers": {"Accept-Language": "de"}}
+    assert "Du kannst für später bestellen" in client.get(address, **german).content.decode()
     pickup.pause(minutes=0)
     assert "notice closed" not in client.get(address).content.decode()
     today = timezone.now().astimezone(conf.time_zone()).date()
     for days in range(-1, 16):
         SpecialDay.objects.create(date=today + dt.timedelta(days=days))
-    page = client.get(address).content.decode()
+    page = client.get(address, **german).content.decode()
     assert "Wir haben geschlossen." in page
     assert "für später bestellen" not in page, "there is no such time"
 
