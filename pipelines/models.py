@@ -96,6 +96,16 @@ class Run(models.Model):
             models.Index(fields=["pipeline", "commit"], name="run_by_commit"),
         ]
 
+    @property
+    def branch(self) -> str:
+        """Its name; nothing for a tag."""
+        return "" if self.ref.startswith("refs/tags/") else self.ref.removeprefix("refs/heads/")
+
+    @property
+    def tag(self) -> str:
+        """Its name; nothing for a branch."""
+        return self.ref.removeprefix("refs/tags/") if self.ref.startswith("refs/tags/") else ""
+
     def __str__(self) -> str:
         return f"{self.pipeline.slug} #{self.number}"
 

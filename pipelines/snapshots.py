@@ -251,8 +251,8 @@ def _context(run: Run, graph: dag.Graph, rows: list[Row]) -> dict[str, Any]:
         "run": {
             "commit": run.commit,
             "ref": run.ref,
-            "branch": run.ref.removeprefix("refs/heads/"),
-            "tag": run.ref.removeprefix("refs/tags/") if run.ref.startswith("refs/tags/") else "",
+            "branch": run.branch,
+            "tag": run.tag,
             "trigger": run.trigger,
             "number": run.number,
         },

@@ -185,6 +185,10 @@ ROLLOUT = Record(
             "What is rolled out together, by name (target local).",
         ),
         "manifests": Key(Text("a path"), "Folder of Kubernetes manifests (target kubernetes)."),
+        "secrets": Key(
+            ListOf(Text("a reference to a secret"), unique=True),
+            "References of the owner's secrets that the manifests may hold (target kubernetes).",
+        ),
         "release_from": Key(Made(("release",)), "Stage that published the images, where several did."),
         "workspace": Key(Made(("workspace",)), "Workspace that holds the manifests, where there are several."),
         "replicas": Key(

@@ -308,6 +308,8 @@ def cancel(*, run: int, user: User, reason: str = "") -> Run:
 
 def terminate(*, run: int, user: User, reason: str) -> Run:
     """Stop a run at once; its exit stages do not run."""
+    if not reason.strip():
+        raise Conflict("Say why it is terminated: it stays in the record.")
     return _stop_run(run, user, Action.TERMINATE, "terminate", reason)
 
 

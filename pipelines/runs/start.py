@@ -212,7 +212,7 @@ def _resolved(run: Run, definition: Definition) -> tuple[StageDef, ...]:
     facts = {
         "commit": run.commit,
         "ref": run.ref,
-        "branch": run.ref.removeprefix("refs/heads/"),
+        "branch": run.branch,
         "number": str(run.number),
     }
     return tuple(resolve_stage(stage, run.parameters, facts) for stage in definition.stages)

@@ -22,6 +22,7 @@ import urllib.request
 import uuid
 
 TRIES = 3
+BUSY = (429, 502, 503, 504)  # what a portal, or the proxy before it, says that will soon be able again
 # Of a server of your own, GitLab, gitolite, Gitea, git over http; and the account that a push over ssh runs as.
 PUSHERS = ("BURGER_PUSHER", "GL_USERNAME", "GL_USER", "GITEA_PUSHER_NAME", "REMOTE_USER", "LOGNAME", "USER")
 
@@ -63,11 +64,14 @@ def announce_patiently(*push: str, url: str, secret: bytes) -> str:
         try:
             return announce(url, secret, delivery, *push)
         except urllib.error.HTTPError as error:
-            return f"the portal refused it with status {error.code}: {error.read(500).decode(errors='replace')}"
+            why = f"the portal refused it with status {error.code}: {error.read(500).decode(errors='replace')}"
+            if error.code not in BUSY:
+                return why
+            time.sleep(0.5 * 2**attempt)
         except (OSError, ValueError, KeyError) as error:
-            why = str(error)
+            why = f"the portal at {url} did not answer: {error}"
             time.sleep(0.2 * 2**attempt)
-    return f"the portal at {url} did not answer: {why}"
+    return f"{why} (tried {TRIES} times; start it with `burger run`)"
 
 
 def main() -> None:

@@ -121,9 +121,10 @@ def _most_urgent(run: Run, stages: Sequence[Glance]) -> str:
 def run_action(request: TeamRequest, pipeline: str, number: int, action: str) -> HttpResponse:
     run = find_run(pipeline, number)
     form = forms.ReasonForm(request.POST)
-    reason = form.cleaned_data["reason"] if form.is_valid() else ""
+    if not form.is_valid():
+        return _refused(request, run, runs.Conflict("The reason is too long: it may have 2,000 characters."))
     try:
-        said = _ACTIONS[action](run, request, reason)
+        said = _ACTIONS[action](run, request, form.cleaned_data["reason"])
     except (runs.NotAllowed, runs.Conflict) as refusal:
         return _refused(request, run, refusal)
     messages.success(request, said)

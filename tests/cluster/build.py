@@ -125,13 +125,14 @@ def environment(layout: Layout) -> dict[str, str]:
 def programs(layout: Layout, wanted: Iterable[Program] = PROGRAMS) -> None:
     """Build what is missing, or older than the family's go.mod; says what takes long."""
     layout.bin.mkdir(parents=True, exist_ok=True)
-    for program in wanted:
-        if is_built(layout, program):
-            continue
+    missing = [program for program in wanted if not is_built(layout, program)]
+    for program in missing:
         check_go()
         print(f"building {program.name}", flush=True)
         _build(layout, program, layout.bin / program.name)
         _stamp(layout, program).write_text(_sum(program))
+    if missing:  # Gigabytes of compiled packages, of no use until a version changes.
+        shutil.rmtree(environment(layout)["GOCACHE"], ignore_errors=True)
 
 
 def is_built(layout: Layout, program: Program) -> bool:

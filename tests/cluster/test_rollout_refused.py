@@ -98,6 +98,14 @@ def test_a_stranger_of_the_same_name_is_met_before_the_environment_is_taken(plac
     assert client.get("Service", "theirs")["metadata"]["labels"] == {"app": "theirs"}
 
 
+def test_manifests_reach_no_secret_that_their_stage_does_not_list(place: Installation):
+    meta = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "words"}}
+    asking = {**meta, "stringData": {"OTHER": "${secret:other}"}}
+    spec = place.spec("a", [*TWO, asking], secrets=["word"])
+    with pytest.raises(PlanError, match=r"does not give the secret 'other' to manifests: its with\.secrets lists word"):
+        place.executor.plan(spec)
+
+
 def test_a_release_whose_secret_somebody_deleted_is_refused_in_the_plan(place: Installation):
     value = place.home / "secrets" / "dev" / "word"
     value.parent.mkdir(parents=True)
@@ -107,7 +115,7 @@ def test_a_release_whose_secret_somebody_deleted_is_refused_in_the_plan(place: I
     for word in ("the-first-word", "the-second-word"):
         value.write_text(word)
         value.chmod(0o600)
-        releases.append(place.rolled(place.spec("a", objects)))
+        releases.append(place.rolled(place.spec("a", objects, secrets=["word"])))
     back = replace(place.spec("a", objects), with_={"target": "kubernetes", "release": releases[0]})
     assert place.executor.plan(back).summary == f"roll back to {releases[0]} in staging"
     client = place.client()

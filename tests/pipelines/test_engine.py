@@ -87,3 +87,16 @@ def test_every_attempt_is_closed_at_the_end(pipeline, working):
     begin(pipeline, CHAIN)
     working()
     assert not Attempt.objects.filter(open=True).exists()
+
+
+def test_a_run_of_a_tag_has_no_branch(pipeline):
+    text = """
+      on: {tags: ["*"]}
+      stages: [{name: say, title: "<{{run.branch}}>", kind: noop, owner: dev, when: "run.tag == 'v1' && !run.branch"}]
+    """
+    run = begin(pipeline, text, ref="refs/tags/v1")
+    assert (run.tag, run.branch) == ("v1", "")
+    assert (stage(run, "say").definition["title"], stage(run, "say").state) == ("<>", "pending")
+    other = begin(pipeline, text)
+    assert (other.tag, other.branch) == ("", "main")
+    assert (stage(other, "say").definition["title"], stage(other, "say").state) == ("<main>", "skipped")

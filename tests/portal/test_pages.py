@@ -305,6 +305,15 @@ def test_a_run_is_canceled_with_a_reason_and_retried(sign_in, waiting, working):
     assert client.post(reverse("portal:run-action", args=["demo", waiting.number, "rerun"])).status_code == 302
 
 
+def test_a_reason_that_is_missing_or_too_long_stops_no_run(sign_in, waiting):
+    for action, reason, said in (("terminate", " ", "Say why"), ("cancel", "x" * 2001, "2,000 characters")):
+        address = reverse("portal:run-action", args=["demo", waiting.number, action])
+        answer = sign_in("pete").post(address, {"reason": reason})
+        assert (answer.status_code, said in answer.text) == (409, True), action
+    waiting.refresh_from_db()
+    assert waiting.stopping == ""
+
+
 def test_rolling_back_names_a_release_of_this_environment(sign_in, waiting, cast):
     environment = waiting.pipeline.environments.get()
     release = Release.objects.create(environment=environment, name="demo-1", run=waiting, commit=waiting.commit)

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 
@@ -61,10 +62,13 @@ def wanted(stage: str) -> int:
     return {"source": 0, "join": 0, "flaky": 2}.get(stage, 1)
 
 
-def check_ledger(site: Installation, run: int) -> None:
+def check_ledger(site: Installation, run: int, spared: Collection[str] = ()) -> None:
+    """Each stage was done as often as it had to be, but for those that a person had to do again."""
     told = Counter(site.ledger_of(run))
     for name, state, _, reason, _ in site.story(run):
         assert state == "succeeded", (name, state, reason)
+        if name in spared:
+            continue
         assert told[name] == wanted(name), (run, name, told, site.logs())
         log = site.log_of(run, name)
         # What a worker had taken and not written down when it was killed, the next one takes up.
@@ -120,15 +124,14 @@ def test_no_stage_is_lost_and_none_is_done_twice(site: Installation) -> None:
             left,
             lambda: (site.rows("SELECT * FROM pipelines_delivery WHERE open"), site.logs()),
         )
-        state = site.finished(run, 60 - (time.monotonic() - last_kill))
+        state, bad = site.finished(run, 60 - (time.monotonic() - last_kill)), []
         if state != "succeeded":
             # The one ending that kills may bring about: the same stage in the hands of three that were killed.
             bad = [row for row in site.story(run) if row[1] in ("failed", "error")]
             assert all(row[1] == "error" and row[3].startswith("quarantined") for row in bad), (bad, site.logs())
             site.backstage.retry_failed(run=run, user="dev-0")
             assert site.finished(run) == "succeeded", site.story(run)
-            continue
-        check_ledger(site, run)
+        check_ledger(site, run, [row[0] for row in bad])
     print(f"everything had ended {time.monotonic() - last_kill:.1f} s after the last kill")
     check_books(site)
 

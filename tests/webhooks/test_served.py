@@ -6,11 +6,14 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from pipelines.webhooks import post_receive
 from pipelines.webhooks.install import HookError, install_hook
 from tests.api.site import Site, eventually, git, serve
 from tests.webhooks.messages import MAKERS
@@ -132,3 +135,33 @@ def test_a_hook_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "hooks" / "post-receive").write_text("#!/bin/sh\n")
     with pytest.raises(HookError, match="not ours"):
         install_hook(tmp_path, url="http://x", secret="s")
+
+
+def test_a_portal_that_is_busy_is_asked_again_under_the_same_id(tmp_path, monkeypatch):
+    """As it says itself: a locked database, or a proxy before a portal that is being started."""
+    told: list[str] = []
+
+    class Portal(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            told.append(self.headers["X-Burger-Delivery"])
+            self.send_response(503 if len(told) < 3 else 202)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "Taken."}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Portal)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        monkeypatch.setattr(post_receive.time, "sleep", lambda _: None)
+        url = f"http://127.0.0.1:{server.server_port}/hooks/git/demo"
+        push = ("0" * 40, "0" * 40, "refs/heads/main")
+        assert post_receive.announce_patiently(*push, url=url, secret=b"s") == "Taken."
+        assert (len(told), len(set(told))) == (3, 1)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -88,11 +88,11 @@ def _compiled(run: Run, name: str, positions: set[int], argo: Argo) -> Compiled:
     chosen = [definition for position, definition in enumerate(definitions) if position in positions]
     left = {definition["name"] for position, definition in enumerate(definitions) if position not in positions}
     facts = {
-        "branch": run.ref.removeprefix("refs/heads/"),
+        "branch": run.branch,
         "commit": run.commit,
         "number": str(run.number),
         "ref": run.ref,
-        "tag": run.ref.removeprefix("refs/tags/") if run.ref.startswith("refs/tags/") else "",
+        "tag": run.tag,
         "trigger": run.trigger,
     }
     order = Order(

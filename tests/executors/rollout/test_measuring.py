@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from pipelines.executors import connections
 from pipelines.executors.base import Artifact, StageSpec, Workplace
 from pipelines.executors.kubernetes.content import ContentKey
+from pipelines.executors.kubernetes.errors import ManifestError
 from pipelines.executors.rollout.kubernetes.records import Kept
 from pipelines.executors.rollout.kubernetes.rendering import render
 from pipelines.executors.rollout.kubernetes.settings import parse
@@ -25,10 +29,11 @@ environments:
     collector: https://portal.example/
     places: [{cluster: main, namespace: shop}]
 """
+SECRETS = ["shop-production-secret-key", "shop-production-database-password"]
 COMPONENTS = ("agent", "backend", "database", "frontend")
 
 
-def rendered(home: Path, release: str, monkeypatch) -> Kept:
+def rendered(home: Path, release: str, monkeypatch, secrets: Sequence[str] = SECRETS) -> Kept:
     (home / "connections.yaml").write_text(CONNECTIONS)
     (home / "nowhere").touch()
     tree = home / "tree"
@@ -37,7 +42,7 @@ def rendered(home: Path, release: str, monkeypatch) -> Kept:
     images = {name: f"registry.example/{name}@sha256:{'ab' * 32}" for name in COMPONENTS}
     spec = StageSpec(
         run=1, pipeline="shop", stage="roll", kind="rollout", owner="ops", commit="c" * 40, environment="production",
-        with_={"target": "kubernetes"},
+        with_={"target": "kubernetes", "secrets": secrets},
         artifacts={
             "source": Artifact("source", "workspace", digest, size),
             "publish": Artifact("publish", "release", "sha256:" + "cd" * 32, meta={"images": images}),
@@ -62,3 +67,8 @@ def test_a_pod_may_report_for_its_environment(tmp_path, monkeypatch):
     second = rendered(tmp_path, "shop-2", monkeypatch)
     assert second.release.content == first.release.content
     assert configuration(second, "Secret") == configuration(first, "Secret")
+
+
+def test_a_commit_reaches_no_secret_that_the_pipeline_file_does_not_list(tmp_path, monkeypatch):
+    with pytest.raises(ManifestError, match=r"does not give the secret 'shop-production-secret-key' to manifests"):
+        rendered(tmp_path, "shop-1", monkeypatch, SECRETS[1:])

@@ -17,7 +17,7 @@ from pipelines.executors.rollout.kubernetes.records import Kept
 from pipelines.executors.rollout.kubernetes.settings import Settings, published, workspace
 from pipelines.executors.rollout.kubernetes.shape import WORKLOADS, Object
 from pipelines.executors.rollout.release import Release, Service
-from pipelines.executors.secrets import resolve
+from pipelines.executors.secrets import SecretError, resolve
 from pipelines.executors.store import Store
 from pipelines.performance import tokens
 
@@ -45,7 +45,7 @@ def render(
             collector=there.collector,
         )
         objects[spot.name] = render_objects(
-            manifests, setting, key=key, secrets=lambda ref: _secret(workplace.home, spec.owner, there.name, ref)
+            manifests, setting, key=key, secrets=lambda ref: _secret(workplace.home, spec, settings, there.name, ref)
         )
         _set_replicas(objects[spot.name], settings)
     first = objects[there.spots[0].name]
@@ -58,12 +58,18 @@ def render(
     return Kept(Release(name, services, spec.commit, spec.run, spec.pipeline, manifests=content), objects)
 
 
-def _secret(home: Path, team: str, environment: str, reference: str) -> str:
-    """The value of a reference. The token is the environment's, the same for each release: a pod says itself which one
-    it is, and the same content stays the same. Raises SecretError."""
+def _secret(home: Path, spec: StageSpec, settings: Settings, environment: str, reference: str) -> str:
+    """The value of a reference that the stage lists. The token is the environment's, the same for each release: a pod
+    says itself which one it is, and the same content stays the same. Raises SecretError."""
     if reference == MEASURE_TOKEN:
         return tokens.mint(tokens.key(home), environment)
-    return resolve(home, team, reference)
+    if reference not in settings.secrets:
+        known = ", ".join(sorted(settings.secrets)) or "nothing"
+        raise SecretError(
+            f"Stage {spec.stage} does not give the secret {reference!r} to manifests: its with.secrets lists {known}. "
+            f"List it there; team {spec.owner} then has to agree."
+        )
+    return resolve(home, spec.owner, reference)
 
 
 def _manifests(workplace: Workplace, spec: StageSpec, settings: Settings, environment: str) -> list[Manifest]:

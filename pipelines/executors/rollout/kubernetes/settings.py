@@ -4,6 +4,7 @@ with:
   target: kubernetes
   manifests: docker/k8s     # folder of the repository
   release_from: publish     # the stage that published the images, where several did
+  secrets: [shop-password]  # references of the owner's secrets that the manifests may hold
   replicas: {backend: 3}    # instead of the manifests' number
   strategy: {canary: {steps: [{setWeight: 25}, {pause: {duration: 30s}}, {setWeight: 100}]}}
   progressDeadline: 60s     # for each step
@@ -12,7 +13,7 @@ with:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.definition.forms import MOST_REPLICAS
@@ -22,15 +23,16 @@ from pipelines.executors.rollout.settings import duration, parse_strategy, whole
 
 MANIFESTS = "docker/k8s"
 _KEYS = {
-    "target", "manifests", "release_from", "workspace", "replicas", "strategy", "progressDeadline", "release",
-    "rollback_to", "_retry",
+    "target", "manifests", "secrets", "release_from", "workspace", "replicas", "strategy", "progressDeadline",
+    "release", "rollback_to", "_retry",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`release` is the kept release to go back to, "" for a new one. `replicas` maps a service to its number where
-    the manifests' is not wanted."""
+    the manifests' is not wanted. `secrets` are the references that the manifests may hold: what a commit brings may
+    not reach for more than the pipeline file says, which changes with the owner's word alone."""
 
     strategy: str
     steps: tuple[strategies.Step, ...]
@@ -39,6 +41,7 @@ class Settings:
     release: str = ""
     manifests: str = MANIFESTS
     replicas: Mapping[str, int] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
 
 
 def parse(spec: StageSpec) -> Settings:
@@ -59,6 +62,7 @@ def parse(spec: StageSpec) -> Settings:
         deadline=deadline,
         manifests=str(data.get("manifests") or MANIFESTS),
         replicas=_replicas(data.get("replicas")),
+        secrets=_secrets(data.get("secrets")),
     )
 
 
@@ -68,6 +72,14 @@ def _replicas(value: object) -> dict[str, int]:
     if not isinstance(value, Mapping):
         raise PlanError(f"with.replicas is {value!r}; expected a mapping of a workload's name to its replicas.")
     return {str(name): whole(one, f"with.replicas.{name}", 0, MOST_REPLICAS) for name, one in value.items()}
+
+
+def _secrets(value: object) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise PlanError(f"with.secrets is {value!r}; expected a list of references of secrets.")
+    return frozenset(map(str, value))
 
 
 def published(spec: StageSpec) -> Artifact:
