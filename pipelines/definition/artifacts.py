@@ -26,6 +26,40 @@ def check_artifacts(entries: Sequence[Entry], kinds: Mapping[str, Kind], report:
             check.one(entry, mention)
 
 
+def check_workspaces(entries: Sequence[Entry], kinds: Mapping[str, Kind], report: Report) -> None:
+    """Report each stage that works in a workspace while no stage before it fetches one."""
+    known = {entry.name: kinds.get(entry.stages[0].kind) if entry.stages else None for entry in entries}
+    if None in known.values():  # what is wrong with a stage has been said, and it may be the one that fetches
+        return
+    sources = [entry.name for entry in entries if (kind := known[entry.name]) and kind.makes == "workspace"]
+    fetched = _behind(sources, entries)
+    hint = f"add {sources[0]} to its needs" if sources else "let it need a stage of kind source"
+    for entry in entries:
+        kind = known[entry.name]
+        if kind is None or not kind.reads or entry.name in fetched:
+            continue
+        if any(stage.with_.get(kind.reads) in (None, "", "workspace") for stage in entry.stages):
+            message = f"{shown(entry.name)} works in a workspace, and no stage before it fetches one"
+            report.add(entry.at, "no-workspace", message, hint)
+
+
+def _behind(sources: Collection[str], entries: Sequence[Entry]) -> set[str]:
+    """The names of all that need one of `sources`, through others too."""
+    by_name = {entry.name: entry for entry in entries}
+    followers: dict[str, list[str]] = {}
+    for entry in entries:
+        for name in known_needs(entry, by_name):
+            followers.setdefault(name, []).append(entry.name)
+    found: set[str] = set()
+    waiting = deque(sources)
+    while waiting:
+        for name in followers.get(waiting.popleft(), ()):
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
 class _Check:
     """`makers` maps each artifact that a stage may make to its entry, and `sorts` to its sort, "" for one that is not
     known."""

@@ -20,12 +20,14 @@ from pipelines.definition.shapes import Anything, Flag, Form, Made, Shape, Text
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of work. `with_` is its mapping's shape; `environment` tells whether a stage of it has to name
-    one. `makes` is the sort of the artifact that a stage of it makes, "" where that is not known."""
+    one. `makes` is the sort of the artifact that a stage of it makes, "" where that is not known. `reads` is the key of
+    `with` that names the workspace it works in; without that it is the one that was fetched before."""
 
     description: str
     with_: Shape = field(default_factory=lambda: Record("this kind's with"))
     environment: bool = False
     makes: str = ""
+    reads: str = ""
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -163,15 +165,15 @@ KINDS: Mapping[str, Kind] = {
     "noop": Kind("Does nothing: a place where branches join.", Record("a noop's with")),
     "gate": Kind("Waits for its gate's teams and does nothing else.", Record("a gate's with")),
     "source": Kind("Fetches the commit into a fresh workspace.", _SOURCE, makes="workspace"),
-    "slug": Kind("Builds a component without Docker and packs it.", _SLUG, makes="slug"),
-    "build": Kind("Builds an image of a component with a Docker Engine.", _BUILD, makes="image"),
-    "command": Kind("Runs a command of the repository.", _COMMAND, makes="report"),
+    "slug": Kind("Builds a component without Docker and packs it.", _SLUG, makes="slug", reads="workspace"),
+    "build": Kind("Builds an image of a component with a Docker Engine.", _BUILD, makes="image", reads="workspace"),
+    "command": Kind("Runs a command of the repository.", _COMMAND, makes="report", reads="in"),
     "publish": Kind("Makes a release of artifacts; pushes images to a registry.", _PUBLISH, makes="release"),
     "rollout": Kind("Rolls services out to an environment.", ROLLOUT, environment=True, makes="release"),
-    "ansible": Kind("Runs a playbook on an environment.", _ANSIBLE, environment=True),
+    "ansible": Kind("Runs a playbook on an environment.", _ANSIBLE, environment=True, reads="workspace"),
     "verify": Kind("Probes an environment and gives a verdict.", VERIFY, environment=True),
     "promote": Kind("Marks a release as the verified one.", _PROMOTE, environment=True),
-    "argo": Kind("Runs a workflow of Argo, a template or a task of it.", _ARGO, makes="report"),
+    "argo": Kind("Runs a workflow of Argo, a template or a task of it.", _ARGO, makes="report", reads="workspace"),
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from pipelines.definition.artifacts import check_artifacts
+from pipelines.definition.artifacts import check_artifacts, check_workspaces
 from pipelines.definition.containers import ListOf
 from pipelines.definition.graph import Entry, check_graph
 from pipelines.definition.kinds import KINDS, Kind
@@ -134,4 +134,5 @@ def _read_stages(fields: Mapping[str, Node], reader: StageReader, report: Report
         entries.extend([] if found is BAD else found)
     check_graph(entries, report)
     check_artifacts(entries, reader.kinds, report)
+    check_workspaces(entries, reader.kinds, report)
     return tuple(stage for entry in entries for stage in entry.stages)

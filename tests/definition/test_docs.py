@@ -15,6 +15,8 @@ from pipelines.definition.schema import ENVIRONMENT, FILE, FREEZE, GATE, PARAMET
 from pipelines.definition.when import RUN_FACTS
 from tests.definition.test_parse import ROOT
 
+pytestmark = pytest.mark.workspaces
+
 TEXT = (ROOT / "docs" / "pipeline-file.md").read_text()
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
@@ -42,6 +44,6 @@ def test_every_name_is_explained():
 
 def test_every_code_of_a_problem_is_explained():
     sources = "".join(path.read_text() for path in (ROOT / "pipelines" / "definition").glob("*.py"))
-    codes = set(re.findall(r'"((?:bad|unknown|missing|wrong|too|matrix)-[a-z-]+)"', sources))
+    codes = set(re.findall(r'"((?:bad|unknown|missing|wrong|too|matrix|no)-[a-z-]+)"', sources))
     missing = sorted(code for code in codes if f"`{code}`" not in TEXT)
     assert missing == [], f"explain these in docs/pipeline-file.md: {missing}"

@@ -268,10 +268,8 @@ class _Conversion:
             owner = self._owner(self.at.get(name))
             found.append(
                 {"name": _short(f"exit-{template.name}"), "kind": "argo", "owner": owner}
-                | {"needs": [], "with": self._with({"template": template.name})}
+                | {"needs": [SOURCE], "with": self._with({"template": template.name})}
             )
-        for one in found:
-            del one["needs"]
         return found
 
     def _parameters(self) -> dict[str, Any]:

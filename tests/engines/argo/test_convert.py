@@ -201,6 +201,7 @@ def test_parameters_schedules_and_exit_handlers():
     assert file["parameters"] == {"who": {"default": "world", "choices": ["world", "moon"]}}
     assert stages(found)["a"]["with"]["arguments"] == {"who": "{{parameters.who}}"}
     assert stages(found)["exit-leaf"]["with"]["template"] == "leaf"
+    assert stages(found)["exit-leaf"]["needs"] == ["checkout"], "its file is in there"
     said = " ".join(found.lost)
     for word in ("Europe/Berlin", "concurrencyPolicy", "activeDeadlineSeconds (line "):
         assert word in said
