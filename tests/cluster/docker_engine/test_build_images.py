@@ -29,7 +29,7 @@ def images(cluster: Facts, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = tmp_path_factory.mktemp("images") / "var"
     bundle = {"ca_bundle": str(BUNDLE)} if BUNDLE.exists() else {}
     args = {"PYTHON_IMAGE": cluster.base_image["python"], "DEBIAN_IMAGE": cluster.base_image["debian"]}
-    site = Site(home, cluster.docker_host, args=args, **bundle)
+    site = Site(home, cluster.docker_host, args=args, registries=[cluster.registry.address], **bundle)
     (home / "build-cache.key").write_bytes(hashlib.sha256(b"tests").digest())
     site.secret("user", cluster.registry.username)
     site.secret("password", cluster.registry.password)
