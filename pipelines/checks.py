@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -25,6 +27,22 @@ def lease_is_sane(**_: Any) -> list[Error]:
             f"BURGER_LEASE is {settings.LEASE} seconds; a busy machine misses heartbeats that come so often.",
             hint="Set it to 1 or more; the default is 10.",
             id="pipelines.E002",
+        )
+    ]
+
+
+@register()
+def home_is_plain(**_: Any) -> list[Error]:
+    """Ansible hands the paths of its files to a shell as they are."""
+    found = re.search(r"[^\w/.,:+@=~ -]|  ", str(Path(settings.HOME).resolve()))
+    if found is None:
+        return []
+    what = "two spaces in a row" if found[0] == "  " else repr(found[0])
+    return [
+        Error(
+            f"The state folder {settings.HOME} has {what} in its path, and Ansible's shells would read that as theirs.",
+            hint="Set BURGER_HOME to a folder without, or move this checkout.",
+            id="pipelines.E003",
         )
     ]
 

@@ -22,7 +22,7 @@ from django.db.models import Q
 from . import runs
 from .definition.parse import parse
 from .engines.addresses import RefusedInputError, check_address, check_commit, check_ref
-from .engines.local.intake import Mirror
+from .engines.local.intake import Mirror, last_words
 from .models import Beat, DefinitionVersion, Delivery, Pipeline, Run
 
 log = logging.getLogger(__name__)
@@ -139,8 +139,7 @@ def list_heads(repository: str) -> dict[str, str]:
     except subprocess.TimeoutExpired:
         raise PollError(f"{mirror.address} did not answer within {PATIENCE:g} s.") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise PollError(f"git ls-remote failed: {said[-1] if said else done.returncode}")
+        raise PollError(f"git ls-remote failed: {last_words(done.stderr) or done.returncode}")
     heads: dict[str, str] = {}
     for line in done.stdout.decode(errors="replace").splitlines():
         commit, _, name = line.partition("\t")

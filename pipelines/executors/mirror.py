@@ -63,6 +63,12 @@ class Entry:
     path: str
 
 
+def last_words(stderr: bytes) -> str:
+    """Why git failed, in a line: what it calls fatal, since advice for everybody may follow."""
+    said = stderr.decode(errors="replace").strip().splitlines()
+    return next((line for line in said if line.startswith("fatal: ")), said[-1] if said else "")
+
+
 class Mirror:
     """The bare repository that holds what was fetched from one address so far."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import runs
-from pipelines.engines.local.intake import everybody, not_triggered, read_commit
+from pipelines.engines.local.intake import FetchFailed, everybody, not_triggered, read_commit
 from pipelines.executors.source import RefusedInputError
 from pipelines.models import Delivery, Run
 from pipelines.runs import Push, receive
@@ -58,6 +58,28 @@ def test_a_commit_has_to_be_on_the_ref_that_it_is_said_to_come_with(origin, pipe
     assert read_commit(pipeline, ref="refs/heads/feature", commit=aside).name == aside
     with pytest.raises(RefusedInputError, match="is not on refs/heads/main"):
         read_commit(pipeline, ref="refs/heads/main", commit=aside)
+
+
+def test_an_annotated_tag_is_the_commit_that_it_is_on(origin, pipeline):
+    """Hooks and providers name the tag's own object, which no run could fetch."""
+    commit = origin.commit(src="1")
+    origin.git("tag", "--annotate", "--message", "One", "v1")
+    tag = origin.git("rev-parse", "v1")
+    assert tag != commit
+    for name in (tag, commit, ""):
+        found = read_commit(pipeline, ref="refs/tags/v1", commit=name)
+        assert (found.name, found.subject) == (commit, "A change")
+    origin.git("tag", "--annotate", "--message", "A tree", "v2", "HEAD^{tree}")
+    for name in (origin.git("rev-parse", "v2"), "", "0" * 40):
+        with pytest.raises(RefusedInputError, match="is not on refs/tags/v2"):
+            read_commit(pipeline, ref="refs/tags/v2", commit=name)
+
+
+def test_a_repository_that_is_away_is_named_in_one_line(origin, pipeline):
+    """Git's last line is half a sentence of advice."""
+    origin.path.rename(origin.path.with_name("moved"))
+    with pytest.raises(FetchFailed, match=f"'{origin.path}' does not appear to be a git repository"):
+        read_commit(pipeline, ref="refs/heads/main")
 
 
 def test_author_and_committer_are_both_known(origin, pipeline):

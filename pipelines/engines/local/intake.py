@@ -21,7 +21,7 @@ from pipelines.definition.loader import MAX_BYTES
 from pipelines.definition.model import Trigger
 from pipelines.definition.parse import parse
 from pipelines.executors.attempt import WorkFailedError
-from pipelines.executors.mirror import Mirror
+from pipelines.executors.mirror import Mirror, last_words
 from pipelines.executors.source import RefusedInputError, check_address, check_commit, check_ref
 from pipelines.models import Delivery, Pipeline
 from pipelines.runs.push import PUSHED_BY, as_push
@@ -30,7 +30,6 @@ from pipelines.runs.start import TEXT_LIMIT
 HOLD = timedelta(seconds=60)  # how long one worker may take for one push
 TRIES = 5
 HELD_BY = "being fetched by worker "
-NO_COMMIT = "0" * 40
 
 
 class FetchFailed(Exception):
@@ -141,19 +140,19 @@ def read_commit(pipeline: Pipeline, *, ref: str, commit: str = "", before: str =
     """Fetch a commit (the ref's present one if none is named) and read what a run needs to know of it.
 
     A commit has to be on the ref that it is said to come with, since rights follow from the ref; `known` tells of one
-    that was found there before. `before` is the ref's commit of the push before this one, "" where there was none: it
-    tells which files changed.
+    that was found there before. An annotated tag stands for the commit that it is on. `before` is the ref's commit of
+    the push before this one, "" where there was none: it tells which files changed.
     """
     mirror = Mirror(Path(settings.HOME), check_address(pipeline.repository))
     if ref:
         check_ref(ref)
     with mirror.locked(_Patient()):
         mirror.prepare()
-        if not commit or commit == NO_COMMIT:
+        if not commit:
             commit = _head(mirror, ref)
         check_commit(commit)
         if not (known and mirror.has(commit)):
-            _fetch(mirror, ref, commit)
+            commit = _fetch(mirror, ref, commit)
     facts = _git(mirror, "show", "-s", "--format=%s%x00%an%x00%ae%x00%cn%x00%ce", commit).decode(errors="replace")
     subject, *people = facts.strip().split("\0")
     # What is moved is a change where it was, too.
@@ -214,14 +213,16 @@ def _head(mirror: Mirror, ref: str) -> str:
     raise RefusedInputError(f"{ref} was not found in the repository. Push it, or name a ref that is there.")
 
 
-def _fetch(mirror: Mirror, ref: str, commit: str) -> None:
-    """Fetch the ref, and keep the commit if it is there."""
+def _fetch(mirror: Mirror, ref: str, name: str) -> str:
+    """Fetch the ref, and keep the commit if it is there. `name` may be that of an annotated tag."""
     kept = f"refs/burger-refs/{hashlib.sha256(ref.encode()).hexdigest()}"
     options = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", "--", mirror.address)
     _git(mirror, *options, f"+{ref}:{kept}")
-    if not _succeeds(mirror, "merge-base", "--is-ancestor", commit, kept):
-        raise RefusedInputError(f"Commit {commit[:12]} is not on {ref}. It was never pushed there, or it was replaced.")
-    _git(mirror, "update-ref", f"refs/burger/{commit}", commit)
+    found = _git(mirror, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False).decode().strip()
+    if not found or not _succeeds(mirror, "merge-base", "--is-ancestor", found, kept):
+        raise RefusedInputError(f"Commit {name[:12]} is not on {ref}. It was never pushed there, or it was replaced.")
+    _git(mirror, "update-ref", f"refs/burger/{found}", found)
+    return found
 
 
 def _succeeds(mirror: Mirror, *arguments: str) -> bool:
@@ -231,8 +232,7 @@ def _succeeds(mirror: Mirror, *arguments: str) -> bool:
 def _git(mirror: Mirror, *arguments: str, check: bool = True) -> bytes:
     done = _run(mirror, *arguments)
     if done.returncode and check:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise FetchFailed(f"git {arguments[0]} failed: {said[-1] if said else done.returncode}")
+        raise FetchFailed(f"git {arguments[0]} failed: {last_words(done.stderr) or done.returncode}")
     return done.stdout if done.returncode == 0 else b""
 
 
