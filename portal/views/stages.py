@@ -52,7 +52,8 @@ def body(request: TeamRequest, pipeline: str, number: int, name: str) -> HttpRes
 @teammate
 @require_POST
 def changed(request: TeamRequest, pipeline: str, number: int, name: str) -> HttpResponse:
-    """What is different now in the plan that the person reads; 204 when it still is the one that is asked about.
+    """What is different now in the plan that the person reads; 204 when it still is the one that is asked about, 410
+    when nobody is asked any more.
 
     It changes nothing: it is a POST because what was seen is too long for an address.
     """
@@ -61,7 +62,8 @@ def changed(request: TeamRequest, pipeline: str, number: int, name: str) -> Http
     if asks and asked_digest(stage) == request.POST.get("digest"):
         return HttpResponse(status=204)
     found = differences(request.POST.get("seen", ""), stage.plan)
-    return render(request, "portal/_stale.html", {"stage": stage, "run": stage.run, "differences": found, "asks": asks})
+    context = {"stage": stage, "run": stage.run, "differences": found, "asks": asks}
+    return render(request, "portal/_stale.html", context, status=200 if asks else 410)
 
 
 @teammate

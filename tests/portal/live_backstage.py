@@ -19,8 +19,12 @@ from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
-from pipelines import events  # noqa: E402
+from pipelines import events, runs  # noqa: E402
+from pipelines.definition.parse import parse  # noqa: E402
+from pipelines.engines.local.tasks import work  # noqa: E402
 from pipelines.models import Event, Pipeline, Run, Stage  # noqa: E402
+from pipelines.runs.accept import remember  # noqa: E402
+from pipelines.runs.start import start  # noqa: E402
 from teams.models import Membership, Team, User  # noqa: E402
 
 
@@ -34,7 +38,7 @@ def person(name: str, team: str | None = "dev") -> str:
     """Sign somebody new in; return the session's key."""
     user = User.objects.create(username=name)
     if team:
-        Membership.objects.create(user=user, team=Team.objects.get(slug=team))
+        Membership.objects.create(user=user, team=Team.objects.get_or_create(slug=team, defaults={"name": team})[0])
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
@@ -60,6 +64,33 @@ def run() -> tuple[int, int]:
         pipeline=pipeline, number=pipeline.last_number, commit="c" * 40, ref="refs/heads/main", trigger="push"
     )
     return made.pk, made.number
+
+
+GATED = """
+name: demo
+stages:
+  - {name: ask, kind: gate, owner: dev, gate: {teams: {ops: 3}}}
+  - {name: after, kind: noop, owner: dev, needs: [ask]}
+"""
+
+
+def gated() -> tuple[int, int]:
+    """The number of a run whose first stage waits for three of ops, and that stage's key."""
+    definition = parse(GATED).definition
+    assert definition
+    demo = Pipeline.objects.get()
+    Pipeline.objects.filter(accepted=None).update(accepted=remember(demo, definition, GATED, "c0ffee" + "0" * 34))
+    demo.refresh_from_db()
+    push = runs.Push(ref="refs/heads/main", commit="c0ffee" + "0" * 34)
+    made = start(pipeline=demo, push=push, text=GATED.encode())
+    work()
+    return made.number, Stage.objects.get(run=made, name="ask").pk
+
+
+def approve(stage: int, name: str) -> None:
+    digest = Stage.objects.get(pk=stage).plan_digest
+    runs.approve(stage=stage, user=User.objects.get(username=name), digest=digest)
+    work()
 
 
 def stage(run: int, name: str) -> int:
@@ -121,7 +152,9 @@ def end(run: int) -> None:
 
 ACTS: dict[str, Any] = {
     act.__name__: act
-    for act in (migrate, person, sign_out, remove_from_teams, run, stage, fan, move, write, append, stored, end)
+    for act in (
+        migrate, person, sign_out, remove_from_teams, run, gated, approve, stage, fan, move, write, append, stored, end,
+    )
 }
 
 if __name__ == "__main__":

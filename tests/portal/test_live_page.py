@@ -209,6 +209,34 @@ def test_a_list_stays_as_it_was_narrowed_while_the_run_goes_on(site, ann, browse
     page.context.close()
 
 
+def test_who_watches_a_gate_sees_what_others_decide(site, browser):
+    """Who may decide and who may not, beside a third who writes a reason and must not lose it."""
+    sessions = {name: site.backstage.person(name=name, team=team) for name, team in (
+        ("bea", "dev"), ("olga", "ops"), ("otto", "ops"), ("oda", "ops"), ("ole", "ops"))}  # fmt: skip
+    number, stage = site.backstage.gated()
+    pages = {}
+    for name in ("bea", "olga", "ole"):
+        pages[name] = signed_in(browser, site, sessions[name])
+        pages[name].goto(f"{site.own_origin}/runs/demo/{number}?stage=ask")
+        expect(pages[name].locator("[data-live-status]")).to_have_text("Live")
+        expect(pages[name].locator(".quorum")).to_contain_text("0 of 3")
+    pages["ole"].fill("textarea[name=reason]", "I am still thinking")
+    site.backstage.approve(stage=stage, name="otto")
+    expect(pages["bea"].locator(".quorum")).to_contain_text("1 of 3")
+    expect(pages["olga"].locator(".quorum")).to_contain_text("1 of 3")
+    site.backstage.approve(stage=stage, name="oda")
+    expect(pages["olga"].locator(".quorum")).to_contain_text("2 of 3")
+    pages["olga"].locator("[data-approve]").click()
+    for name in ("bea", "olga"):
+        expect(pages[name].locator("#stage-head")).to_contain_text("queued")
+        expect(pages[name].locator(".quorum")).to_have_count(0)
+    expect(pages["ole"].locator(".stale")).to_contain_text("Nobody is asked about this plan any more")
+    expect(pages["ole"].locator("textarea[name=reason]")).to_have_value("I am still thinking")
+    expect(pages["ole"].locator("[data-approve]")).to_be_disabled()
+    for page in pages.values():
+        page.context.close()
+
+
 def test_a_box_of_the_graph_lists_what_is_in_it(site, ann, browser):
     pk, number = site.backstage.run()
     stages = site.backstage.fan(run=pk, count=60)

@@ -262,6 +262,9 @@ def test_a_plan_goes_stale_while_it_is_read(sign_in, waiting):
     assert client.post(address, {"digest": ship.plan_digest}).status_code == 204
     answer = client.post(address, {"digest": "sha256:" + "00" * 32, "seen": "not a token"})
     assert "The plan changed while you were reading." in answer.text
+    act(client, waiting, "reject", digest=ship.plan_digest, reason="no")
+    answer = client.post(address, {"digest": ship.plan_digest})
+    assert (answer.status_code, "Nobody is asked about this plan any more" in answer.text) == (410, True)
 
 
 def test_rejecting_asks_for_a_reason(sign_in, waiting):

@@ -155,6 +155,7 @@
   const refresh = (keys) => {
     for (const el of all("[data-live-refresh]")) {
       if (due.has(el) || !el.dataset.liveRefresh.split(/\s+/).some((key) => keys.has(key))) continue;
+      if (el.querySelector("form[data-decision]")) continue; // who reads a plan is told what is new in it, see pages.js
       if (busy(el)) { stale(el); continue; }
       due.add(el);
       setTimeout(() => { due.delete(el); if (el.isConnected) fetchInto(el); },

@@ -199,14 +199,18 @@
 
   // --- a plan that changes while somebody reads it ---
   const check = async (form) => {
-    if (!form || form.querySelector(".stale")) return;
+    if (!form) return;
     const body = new URLSearchParams(new FormData(form));
     const headers = { "X-CSRFToken": body.get("csrfmiddlewaretoken"), "HX-Request": "true" };
     const answer = await fetch(form.dataset.changed, { method: "POST", body, headers }).catch(() => null);
     if (!answer || !form.isConnected) return;
-    // The plan is the same, but others may have decided about it.
-    if (answer.status === 204 && !body.get("reason") && !form.contains(document.activeElement)) window.htmx?.ajax("GET", form.dataset.self, form.dataset.place);
-    if (answer.status !== 200) return;
+    // The plan is the same, and others may have decided about it; or nobody is asked any more.
+    const same = answer.status === 204, over = answer.status === 410;
+    if ((same || over) && !body.get("reason") && !form.contains(document.activeElement)) {
+      window.htmx?.ajax("GET", form.dataset.self, form.dataset.place);
+      return;
+    }
+    if (answer.status !== 200 && !over) return;
     form.querySelector("[data-stale-place]").innerHTML = await answer.text();
     for (const button of all("[data-approve], [data-reject]", form)) button.disabled = true;
   };
