@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -41,17 +44,37 @@ def options(
 
 def run(arguments: Sequence[str]) -> int:
     """The exit status."""
+    _sound_streams()
     try:
-        app(args=hoisted(arguments), prog_name="burger")
+        try:
+            app(args=hoisted(arguments), prog_name="burger")
+        finally:
+            sys.stdout.flush()
     except CommandError as error:
         print(visible(f"burger: {error}"), file=sys.stderr)
         return error.status
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has enough; say nothing more
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"burger: what was to be shown could not be written: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail once more at the end
+        return 1
     except SystemExit as end:
         return int(end.code or 0)
     return 0
+
+
+def _sound_streams() -> None:
+    """A terminal that knows few letters shows `?` for the others; who closed a stream gets one that leads nowhere."""
+    sys.stdin = sys.stdin or io.StringIO()
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

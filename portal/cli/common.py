@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from .errors import FAILED, STOPPED, CommandError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+PIPED = 240  # columns
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the portal's answer as JSON.")]
 RunName = Annotated[str, typer.Argument(metavar="PIPELINE/NUMBER")]
@@ -78,7 +81,9 @@ def read_file(name: str) -> bytes:
 def console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    # What reads a pipe wants each row in one line.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def show(answer: Any, view: RenderableType, *, as_json: bool) -> None:

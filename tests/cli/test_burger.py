@@ -172,6 +172,33 @@ def test_in_a_terminal_the_table_is_live_and_questions_are_asked(site, waiting):
     assert "\x1b[" in screen
 
 
+def test_streams_of_every_kind(site, waiting):
+    """Few letters, none to read from, and a disk that is full."""
+    environment = site.environment | {"BURGER_URL": site.url, "BURGER_TOKEN": site.tokens["olga"]}
+
+    def shell(script: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", script, "sh", str(BURGER), f"{waiting}/ship"]
+        return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
+
+    done = shell('"$1" plan "$2"; "$1" runs', PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = shell('"$1" approve "$2" <&-')
+    assert done.returncode == 2
+    assert "say --yes, or name the plan by --digest sha256:" in done.stderr
+    done = shell('"$1" runs >/dev/full')
+    assert (done.returncode, done.stderr) == (
+        1, "burger: what was to be shown could not be written: No space left on device.\n")  # fmt: skip
+    done = shell('"$1" runs >&-')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_row_is_a_line_for_what_reads_a_pipe(burger, waiting):
+    lines = burger("show", waiting).stdout.splitlines()
+    (row,) = [line for line in lines if line.startswith("ship ")]
+    assert "waiting for" in row or "ops" in row
+    assert len(burger("runs").stdout.splitlines()) == 1 + len(burger("runs", "--json").stdout.split('"run": "')) - 1
+
+
 def on_terminal(command: list[str], environment: dict[str, str], answers: dict[str, str]) -> str:
     """What a command writes to its terminal; `answers` are typed when their prompt appears."""
     ours, theirs = pty.openpty()

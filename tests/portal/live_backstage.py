@@ -153,7 +153,20 @@ def end(run: int) -> None:
 ACTS: dict[str, Any] = {
     act.__name__: act
     for act in (
-        migrate, person, sign_out, remove_from_teams, run, gated, approve, stage, fan, move, write, append, stored, end,
+        migrate,
+        person,
+        sign_out,
+        remove_from_teams,
+        run,
+        gated,
+        approve,
+        stage,
+        fan,
+        move,
+        write,
+        append,
+        stored,
+        end,
     )
 }
 
