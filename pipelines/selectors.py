@@ -31,6 +31,7 @@ from .votes import approvals_by_team, votes_on
 
 PAGE = 30
 LOG_LINES = 2_000
+LOG_SIZE = 400_000  # characters: a page with one line of megabytes takes a browser minutes
 TOLD = 10  # stages of one state and reason that are read as a whole: a sentence names two and counts the rest
 UNTOLD = (State.PENDING, State.SKIPPED, State.OMITTED, State.CANCELED)  # no sentence is about these
 
@@ -200,17 +201,18 @@ class Log:
 
 
 def log_of(stage: Stage, *, before: int | None = None, lines: int = LOG_LINES) -> Log:
-    """The last lines of a stage's log that came before event `before`."""
+    """The last lines of a stage's log that came before event `before`: `lines` of them, or what is LOG_SIZE long."""
     rows = stage.events.filter(kind="log").order_by("-seq").values_list("seq", "attempt", "data")
     if before:
         rows = rows.filter(seq__lt=before)
     chunks: list[Chunk] = []
-    left = lines
+    left, room = lines, LOG_SIZE
     for seq, attempt, data in rows.iterator(chunk_size=100):
-        if left <= 0:
+        if left <= 0 or room <= 0:
             return Log(_whole_lines(chunks[::-1]), chunks[-1].seq)
         chunks.append(Chunk(seq, attempt, data["text"]))
         left -= data["text"].count("\n") or 1
+        room -= len(data["text"])
     return Log(_whole_lines(chunks[::-1]), None)
 
 

@@ -11,13 +11,13 @@ _SEQUENCE = re.compile(
     r"\x1b\[([0-9;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_()][0-9A-B]?"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_REDRAWN = re.compile(r"[^\n]*\r(?!\n|$)", re.MULTILINE)
 _COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
 
 def to_html(text: str) -> str:
     """Safe HTML. A line that was drawn over and over (a progress bar) is shown as it was in the end."""
-    text = _REDRAWN.sub("", text).replace("\r", "")
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     parts: list[str] = []
     classes: list[str] = []
     position = 0

@@ -229,6 +229,8 @@ class _Builder:
         node.value = _meaning(text) if event.implicit[0] else text
         if mark.line == end.line:
             node.span = end.column - mark.column
+        if "\0" in text:  # by an escape: programs and PostgreSQL take no such text
+            self.report.add(node, "encoding", "the text holds the character U+0000", "remove it")
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         self.count(event, 1)

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from pipelines.definition import globs
+
 # Made by tools, different each time, and of no use to whoever unpacks the tree.
 ALWAYS_EXCLUDED = ("**/__pycache__", "**/.git")
 
@@ -232,20 +234,17 @@ def _sync(folder: Path) -> None:
 # --- packing ----------------------------------------------------------------------------------------------
 
 
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """The regular expression of a glob: `*` and `?` stay within a folder, `**` spans any number of them."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob.removeprefix("./").strip("/"))
-    meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(meanings.get(part, re.escape(part)) for part in parts) + "(?:/.*)?", re.DOTALL)
+def _covers(glob: str, name: str) -> bool:
+    """Whether a glob means this file, or a folder that it is in. Brackets are letters like others: files have them."""
+    plain = glob.removeprefix("./").strip("/").replace("[", "[[]")
+    return globs.matches(name, plain) or globs.matches(name, f"{plain}/**")
 
 
 def _members(tree: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """Files, links and empty folders below `tree`, by name."""
-    wanted = {glob: glob_pattern(glob) for glob in include}
-    unwanted = [glob_pattern(glob) for glob in exclude]
-    unused = set(wanted)
-    for name, path in sorted(_walk(tree, PurePosixPath(), unwanted)):
-        matching = {glob for glob, pattern in wanted.items() if pattern.fullmatch(name)}
+    unused = set(include)
+    for name, path in sorted(_walk(tree, PurePosixPath(), exclude)):
+        matching = {glob for glob in set(include) if _covers(glob, name)}
         unused -= matching
         if matching:
             yield name, path
@@ -254,13 +253,13 @@ def _members(tree: Path, include: Sequence[str], exclude: Sequence[str]) -> Iter
         raise StoreError(f"Nothing in the tree matches {names}. Check the spelling, or leave the pattern out.")
 
 
-def _walk(folder: Path, prefix: PurePosixPath, unwanted: list[re.Pattern[str]]) -> Iterator[tuple[str, Path]]:
+def _walk(folder: Path, prefix: PurePosixPath, unwanted: Sequence[str]) -> Iterator[tuple[str, Path]]:
     entries = list(os.scandir(folder))
     if not entries and prefix.parts:
         yield str(prefix), folder
     for entry in entries:
         name = str(prefix / entry.name)
-        if any(pattern.fullmatch(name) for pattern in unwanted):
+        if any(_covers(glob, name) for glob in unwanted):
             continue
         path = Path(entry.path)
         if entry.is_dir(follow_symlinks=False):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +23,7 @@ import yaml
 from tests.api.site import git
 from tests.cluster import pki
 from tests.cluster.facts import Facts
-from tests.cluster.layout import CHECKOUT
+from tests.cluster.layout import CHECKOUT, ClusterError
 from tests.cluster.processes import run
 from tests.torture.installation import SUPERVISE, Backstage, Installation, eventually
 
@@ -296,8 +296,10 @@ class ArgoSite(Installation):
         """Whether the log of a pod of this Workflow says that its command's end could not be told."""
         for pod in self._pods():
             if pod["metadata"]["labels"].get("workflows.argoproj.io/workflow") == workflow:
-                said = kubectl(self.facts, "logs", pod["metadata"]["name"], "-n", self.namespace, "-c", "main")
-                return said.count("The portal takes no reports") >= 8
+                with suppress(ClusterError):  # it has ended and is gone
+                    said = kubectl(self.facts, "logs", pod["metadata"]["name"], "-n", self.namespace, "-c", "main")
+                    if said.count("The portal takes no reports") >= 8:
+                        return True
         return False
 
     def told(self, run: int, kind: str) -> list[dict[str, Any]]:

@@ -47,6 +47,10 @@ CASES = {
         "name: a\n---\nname: b\n",
         (2, 1, "a second YAML document begins here", "keep one document in a file", "documents"),
     ),
+    "a NUL by its escape": (
+        'name: shop\nstages:\n- {name: a, kind: noop, owner: dev, title: "b\\0c"}\n',
+        (3, 44, "the text holds the character U+0000", "remove it", "encoding"),
+    ),
     "latin-1": (b"name: caf\xe9\n", (1, 10, "the byte 0xe9 is not UTF-8", "save it as UTF-8", "encoding")),
     "control": (
         "name: a\n# \x07\n",

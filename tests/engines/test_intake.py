@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.db import DataError
 
 from pipelines import runs
 from pipelines.engines.local.intake import FetchFailed, everybody, not_triggered, read_commit
@@ -80,6 +81,18 @@ def test_a_repository_that_is_away_is_named_in_one_line(origin, pipeline):
     origin.path.rename(origin.path.with_name("moved"))
     with pytest.raises(FetchFailed, match=f"'{origin.path}' does not appear to be a git repository"):
         read_commit(pipeline, ref="refs/heads/main")
+
+
+def test_what_no_database_takes_is_not_tried_for_ever(origin, pipeline, working, monkeypatch):
+    def refuse(**_):
+        raise DataError("\\u0000 cannot be converted to text.\nDETAIL: of the whole row")
+
+    monkeypatch.setattr(runs, "start", refuse)
+    receive(pipeline, Push(ref="refs/heads/main", commit=origin.commit(src="1")), provider="github", delivery="1")
+    working()
+    delivery = Delivery.objects.get()
+    assert (delivery.open, delivery.tries) == (False, 1)
+    assert delivery.note == "it could not be stored: \\u0000 cannot be converted to text."
 
 
 def test_author_and_committer_are_both_known(origin, pipeline):

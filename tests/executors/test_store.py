@@ -132,6 +132,18 @@ def test_globs_choose(store: Store, tree: Path, include: list[str], exclude: lis
     assert names(store, digest) == expected
 
 
+def test_a_glob_of_many_stars_and_one_of_letters_that_others_mean_something_by(store: Store, tree: Path) -> None:
+    """The first would be tried in more ways than there is time for."""
+    (tree / ("a" * 200)).touch()
+    (tree / "[id].py").touch()
+    (tree / "i.py").touch()
+    many = "*a" * 20 + "*b"
+    with pytest.raises(StoreError, match="Nothing in the tree matches"):
+        store.pack(tree, include=[many])
+    digest, _ = store.pack(tree, include=["[id].py"], exclude=[many, f"**/{many}/**"])
+    assert names(store, digest) == ["[id].py"]
+
+
 def test_a_glob_that_matches_nothing_is_named(store: Store, tree: Path) -> None:
     with pytest.raises(StoreError, match=r"Nothing in the tree matches aap/\*\*"):
         store.pack(tree, include=["app/**", "aap/**"])

@@ -26,6 +26,9 @@ PLAN = Plan(
         ("\x1b[38;5;196mx\x1b[0m", "x"),
         ("10 %\r50 %\r100 %\n", "100 %\n"),
         ("line\r\n", "line\n"),
+        ("first\n10 %\r50 %\r\r\nlast\r", "first\n50 %\nlast"),
+        # One line of megabytes must not cost minutes.
+        ("x" * 3_000_000, "x" * 3_000_000),
         ("\x1b]0;title\x07\x1b[2K\x1b[1Adone", "done"),
         ("a\x00b\x08c", "abc"),
         ("\x1b[31m<script>\x1b[0m", '<span class="ansi-red">&lt;script&gt;</span>'),

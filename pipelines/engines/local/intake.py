@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import subprocess
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -26,6 +27,8 @@ from pipelines.executors.source import RefusedInputError, check_address, check_c
 from pipelines.models import Delivery, Pipeline
 from pipelines.runs.push import PUSHED_BY, as_push
 from pipelines.runs.start import TEXT_LIMIT
+
+log = logging.getLogger(__name__)
 
 HOLD = timedelta(seconds=60)  # how long one worker may take for one push
 TRIES = 5
@@ -78,7 +81,11 @@ def _handle(row: Delivery) -> None:
             again = timezone.now() + timedelta(seconds=2**row.tries)
             Delivery.objects.filter(pk=row.pk).update(not_before=again, note=str(error))
     else:
-        _start(row, commit)
+        try:
+            _start(row, commit)
+        except DataError as error:  # it would be the same each time
+            log.exception("Delivery %s cannot be stored", row.pk)
+            _close(row, note=f"it could not be stored: {str(error).splitlines()[0]}")
 
 
 def _before(row: Delivery) -> str:
