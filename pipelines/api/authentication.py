@@ -13,9 +13,14 @@ class BearerToken(TokenAuthentication):
     """knox's, which only expects tokens that are text."""
 
     def authenticate_credentials(self, token: bytes) -> Any:
-        if not token.isascii():
-            raise AuthenticationFailed("Invalid token.")
-        return super().authenticate_credentials(token)
+        try:
+            if token.isascii():
+                return super().authenticate_credentials(token)
+        except AuthenticationFailed:
+            pass
+        raise AuthenticationFailed(
+            "This token is not known here, or it has expired or was revoked; make a new one on your account page."
+        )
 
 
 class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

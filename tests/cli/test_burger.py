@@ -254,7 +254,7 @@ def test_what_is_refused_says_why_and_ends_with_4(site, burger, waiting):
         (("retry", f"{waiting}/after"), "ann", "only a stage that has ended"),
         (("abort", f"{waiting}/ship"), "olga", "no rollout under way"),
         (("runs",), "eve", "in no team"),
-        (("runs",), "nobody", "Invalid token"),
+        (("runs",), "nobody", "is not known here, or it has expired"),
         (("hook", "demo", "--repository", "."), "ann", "secret"),
     ):
         done = burger(*arguments, user=user)

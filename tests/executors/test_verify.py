@@ -119,6 +119,12 @@ def test_a_pattern_is_looked_for_as_a_pattern(tmp_path, site):
     assert outcome(tmp_path, site.port, spec(expect={"/": {"regex": "^Burger S.+k$"}})).state == "succeeded"
 
 
+def test_a_pattern_that_takes_for_ever_ends_with_its_question(tmp_path, site):
+    site.answer = lambda _: (200, {}, "a" * 80 + "!")
+    end = outcome(tmp_path, site.port, spec(expect={"/": {"regex": "(a+)+$"}}, timeout="1s", minimum_samples=1))
+    assert (end.state, "was looked for longer than 1 s" in end.reason) == ("failed", True)
+
+
 def test_redirects_are_followed_at_home_only(tmp_path, site):
     def answer(request):
         to = {"/in": "/", "/out": "http://localhost:1/", "/loop": "/loop"}.get(request.path)

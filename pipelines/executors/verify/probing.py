@@ -7,7 +7,10 @@ the replica that it began with, and hide a router that refuses.
 from __future__ import annotations
 
 import http.client
+import json
 import re
+import subprocess
+import sys
 import time
 from urllib.parse import urljoin, urlsplit
 
@@ -90,12 +93,23 @@ def _body(answer: http.client.HTTPResponse, deadline: float) -> bytes:
 
 
 def _missing(body: bytes, path: str, settings: Settings) -> str:
-    pattern = settings.expect[path]
-    if pattern.search(body.decode(errors="replace")):
-        return ""
+    pattern, text = settings.expect[path].pattern, body.decode(errors="replace")
     # Without the backslashes, which nobody wrote who gave a plain text.
-    wanted = re.sub(r"\\(.)", r"\1", pattern.pattern)
-    return f"the page does not hold “{wanted[:80]}”"
+    wanted = re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
+    try:
+        found = wanted in text if re.escape(wanted) == pattern else _search(pattern, text, settings.timeout)
+    except subprocess.TimeoutExpired:
+        return f"“{wanted[:80]}” was looked for longer than {settings.timeout:g} s; write an expression that is simpler"
+    return "" if found else f"the page does not hold “{wanted[:80]}”"
+
+
+def _search(pattern: str, text: str, timeout: float) -> bool:
+    """In a process of its own: an expression may take for ever, and nothing else would go on in this one meanwhile."""
+    program = "import json, re, sys; print(bool(re.search(*json.load(sys.stdin))))"
+    argv = [sys.executable, "-I", "-S", "-c", program]
+    asked = json.dumps([pattern, text]).encode()
+    done = subprocess.run(argv, input=asked, capture_output=True, timeout=timeout, check=True, env={})
+    return done.stdout.strip() == b"True"
 
 
 def _words(error: Exception) -> str:
