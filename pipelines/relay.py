@@ -23,7 +23,7 @@ ANSWER = 0.25  # seconds that a ring may take
 SPARE = 2.0  # seconds without a ring after one that failed
 LOOK = 1.0  # seconds between two looks whether to go on listening, and between two tries to connect
 
-_not_before = 0.0
+_not_before, _away = 0.0, False
 
 
 @cache
@@ -47,14 +47,17 @@ def _client(_pid: int) -> redis.Redis:
 
 def ring(kind: str) -> None:
     """Tell the other machines, if there are any. Never fails, and never takes long."""
-    global _not_before
+    global _not_before, _away
     if not settings.REDIS_URL or time.monotonic() < _not_before:
         return
     try:
         _client(os.getpid()).publish(_channel(kind), _here())
+        _away = False
     except (redis.RedisError, OSError) as error:
         _not_before = time.monotonic() + SPARE
-        log.warning("Redis takes no ring, so other machines look by themselves: %s", error)
+        if not _away:  # said once, not each second of an outage
+            log.warning("Redis takes no ring, so other machines look by themselves: %s", error)
+        _away = True
 
 
 class Ear:
@@ -71,12 +74,15 @@ class Ear:
         self._closed.set()
 
     def _listen_for_ever(self) -> None:
+        told = False
         while not self._closed.is_set():
             try:
                 self._listen()
             except (redis.RedisError, OSError) as error:
+                if self.connected.is_set() or not told:
+                    log.warning("Redis cannot be heard, trying again every %s s: %s", LOOK, error)
+                told = True
                 self.connected.clear()
-                log.warning("Redis cannot be heard, trying again in %s s: %s", LOOK, error)
                 self._closed.wait(LOOK)
 
     def _listen(self) -> None:

@@ -42,7 +42,7 @@ def forget() -> None:
     """As a process that has just begun."""
     for known in (relay._channel, relay._here, relay._client):
         known.cache_clear()
-    relay._not_before = 0.0
+    relay._not_before, relay._away = 0.0, False
 
 
 def on_another_machine(settings: Any, folder: Path) -> None:
@@ -108,3 +108,22 @@ def test_a_server_that_is_gone_costs_a_moment_and_its_return_is_heard(
         on_another_machine(settings, tmp_path / "there")
         doorbell.ring(doorbell.WORK)
         assert bell.wait(20)
+
+
+def test_an_outage_is_said_once(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1"
+    monkeypatch.setattr(relay, "SPARE", 0.0)
+    monkeypatch.setattr(relay, "LOOK", 0.02)
+    forget()
+    ear = relay.Ear(doorbell.WORK, lambda: None)
+    for _ in range(5):
+        relay.ring(doorbell.WORK)
+        time.sleep(0.05)
+    ear.close()
+    said = [record.message.partition(":")[0] for record in caplog.records if record.name == relay.log.name]
+    assert sorted(said) == [
+        "Redis cannot be heard, trying again every 0.02 s", "Redis takes no ring, so other machines look by themselves",
+    ]  # fmt: skip
+    forget()
