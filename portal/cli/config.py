@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,8 @@ class Config:
             )
         tokens = self._tokens(url)
         token, person = self._speaker(tokens)
+        if not re.fullmatch(r"[!-~]*", token):
+            raise CommandError("The token holds a space, a line end or a letter that no token has; copy it once more.")
         if token or not tokens:
             return Client(url, token)
         if not for_anybody:

@@ -10,6 +10,8 @@ import select
 import subprocess
 import time
 
+import pytest
+
 from tests.api.site import eventually
 from tests.cli.conftest import BURGER
 
@@ -60,6 +62,12 @@ def test_lint_asks_the_portal_for_its_teams(burger, tmp_path):
         unchecked = burger("lint", str(tmp_path / "file.yaml"), **away)
         assert unchecked.returncode == 0
         assert unchecked.stderr == "Teams were not checked: no portal was in reach. Name them with --teams.\n"
+
+
+@pytest.mark.parametrize("token", ["abc\n", "abc def", "abc\u00e9", "\x00"])
+def test_a_token_that_was_copied_with_more_than_itself(burger, token):
+    done = burger("runs", "--token", token)
+    assert (done.returncode, "copy it once more" in done.stderr) == (2, True)
 
 
 def test_the_schema_is_printed(burger):
