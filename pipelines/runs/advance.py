@@ -215,14 +215,17 @@ def holds_a_lock(run: Run) -> bool:
 
 
 def _release_locks(loaded: snapshots.Loaded) -> None:
-    """Give back each environment in which this run has nothing left to do, and let the next run know. Where it has but
-    waits for people, a roll back goes first: the run asks for the environment again."""
+    """Give back each environment in which this run has nothing left to do, and let the next run know. So it is where it
+    has done nothing yet and waits (its plan has changed since it was approved), and where it waits for people while a
+    roll back wants to go first: the run asks for the environment again."""
     for name, environment in loaded.environments.items():
         if environment.holder_id != loaded.run.pk:
             continue
         nodes = zip(loaded.graph.nodes, loaded.rows, strict=True)
-        left = [row for node, row in nodes if node.environment == name and row.state not in ENDED]
-        if left and not (_only_waits(left) and _roll_back_waits(loaded.run, name)):
+        there = [row for node, row in nodes if node.environment == name]
+        left = [row for row in there if row.state not in ENDED]
+        touched = any(row.attempts_made or row.state in ENDED for row in there)
+        if left and not (_only_waits(left) and (not touched or _roll_back_waits(loaded.run, name))):
             continue
         Environment.objects.filter(pk=environment.pk, holder=loaded.run).update(holder=None)
         environment.holder_id = None

@@ -52,6 +52,29 @@ def test_an_environment_is_changed_by_one_run_at_a_time_in_their_order(pipeline,
     assert ended == sorted(ended)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_who_is_asked_again_before_anything_was_done_holds_up_nobody(pipeline, working, cast, scripts):
+    gated = ENVIRONMENT.replace("with: {command: [x]}}", "with: {command: [x]}, gate: ops}", 1) % "queue"
+    first = begin(pipeline, gated)
+    working()
+    ship = stage(first, "ship")
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    scripts.facts["ship"] = "otherwise"
+    working()
+    again = stage(first, "ship")
+    assert (again.state, again.reason_code) == ("waiting", "approval")
+    assert Environment.objects.get().holder is None
+    second = begin(pipeline, gated)
+    working()
+    ship = stage(second, "ship")
+    runs.approve(stage=ship.pk, user=cast.olga, digest=ship.plan_digest)
+    working()
+    assert states(second) == {"ship": "succeeded", "look": "succeeded"}
+    runs.approve(stage=again.pk, user=cast.olga, digest=again.plan_digest)
+    working()
+    assert states(first) == {"ship": "succeeded", "look": "succeeded"}
+
+
 HALF_WAY = """
 environments: {production: {owner: ops}}
 stages:
