@@ -59,14 +59,13 @@ class Calendar:
         return end if moment < end < horizon else None
 
     def slots(self, *, first: dt.datetime, days: int, minutes: int) -> list[dt.datetime]:
-        """The times of collecting from `first` on, today and `days` days on: every so many minutes from each opening,
-        before it closes."""
+        """The times of collecting from `first` on, by the hours of today and of `days` days on: every so many minutes
+        from each opening, before it closes, which may be after midnight."""
         found: set[dt.datetime] = set()
         for day in self._days(first, days + 1):
             for start, end in self.spans(day):
                 found.update(moment for moment in _steps(start, end, minutes) if moment >= first)
-        last = self.local_day(first) + dt.timedelta(days=days)
-        return sorted(moment for moment in found if self.local_day(moment) <= last)
+        return sorted(found)
 
     def _span(self, day: dt.date, opens: dt.time, closes: dt.time) -> Span:
         until = day if closes > opens else day + dt.timedelta(days=1)

@@ -20,8 +20,8 @@ from ordering.hours import HORIZON, Calendar, Stretch
 from ordering.models import OpeningHours, PickupSlot, ShopState, SpecialDay
 from ordering.wishes import Problem
 
-# A form that offers more times than this helps nobody.
-MAX_OFFERED = 64
+# What a form can hold: two weeks of eleven hours in steps of five minutes.
+MAX_OFFERED = 2_000
 
 
 def _statement() -> str:

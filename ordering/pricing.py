@@ -138,11 +138,14 @@ class Line:
         return ";".join([self.slug, *(f"{group}={choice}" for group, choice in self.choices)])
 
 
+_MOST_PAIRS = 60  # far more than anything has
+
+
 def parse_key(key: str, quantity: int = 1) -> Line:
     """The line that `Line.key` names. Raises ValueError for what is none."""
-    slug, *pairs = key.split(";")
+    slug, *pairs = key.split(";", _MOST_PAIRS + 1)
     choices = [(group, choice) for group, equals, choice in (pair.partition("=") for pair in pairs) if equals]
-    if not slug or len(choices) != len(pairs):
+    if not slug or len(choices) != len(pairs) or len(pairs) > _MOST_PAIRS:
         raise ValueError(f"{key[:80]!r} names no line; expected item;group=choice;group=choice.")
     return Line(slug, quantity, tuple(choices))
 

@@ -22,6 +22,7 @@ MAX_QUANTITY = 20
 MAX_LINES = 30
 MAX_CHOICES = 30
 MAX_NAME = Order._meta.get_field("name").max_length or 0
+_LONGEST = 4_000
 MAX_NOTE = Order._meta.get_field("note").max_length or 0
 MAX_KEY = Order._meta.get_field("idempotency_key").max_length or 0
 MIN_KEY = 8
@@ -80,8 +81,8 @@ def is_key(text: str) -> bool:
 
 def clean_text(text: str, *, lines: bool = False) -> str:
     """Text without control and invisible formatting characters; runs of blanks become one. `lines` keeps
-    newlines."""
-    normal = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    newlines. What is far longer than any field is cut: marks are put in order in quadratic time."""
+    normal = unicodedata.normalize("NFC", text[:_LONGEST]).replace("\r\n", "\n").replace("\r", "\n")
     kept = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") and c != "\n" else c for c in normal)
     kept = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Cs", "Co") or c == "\u200d")
     rows = [" ".join(row.split()) for row in kept.split("\n")]

@@ -195,7 +195,7 @@ class OrderEvent(models.Model):
         verbose_name_plural = _("what happened")
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.to_status}"
+        return f"{self.get_kind_display()}: {self.get_to_status_display()}"
 
 
 class DayCounter(models.Model):

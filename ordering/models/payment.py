@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from ordering import money
 from ordering.models.orders import Order
 
 
@@ -61,7 +62,8 @@ class Payment(models.Model):
         indexes = [models.Index(fields=["due_at"], condition=Q(state="pending"), name="ordering_payment_due")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount} {self.currency}: {self.state}"
+        amount = money.display(self.amount, self.currency)
+        return f"{self.get_kind_display()} {amount}: {self.get_state_display()}"
 
 
 class SandboxEntry(models.Model):

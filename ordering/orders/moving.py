@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ordering import outbox, pickup, promos
-from ordering.models import Order, OrderEvent, OutboxMail, Status
+from ordering.models import Order, OrderEvent, OrderLine, OutboxMail, Station, Status
 from ordering.orders import stock
 from ordering.orders.errors import CannotPlaceError, NotPossibleError
 from ordering.orders.history import canceled_from, move
@@ -20,6 +20,12 @@ NEXT: dict[str, Status] = {
 }
 BEFORE: dict[str, str] = {after: before for before, after in NEXT.items()}
 CANCELABLE = tuple(NEXT)
+
+
+def stations_of(line: OrderLine) -> list[str]:
+    """Where a line is made: each part of a combo at its own station. What says none is made at the grill."""
+    parts = [choice.get("station") or line.station for choice in line.choices if choice.get("part")]
+    return list(dict.fromkeys(station or str(Station.GRILL) for station in parts or [line.station]))
 
 
 @transaction.atomic
@@ -59,7 +65,11 @@ def undo(*, order: Order, expect: str, actor: str) -> Order:
         _take_again(order)
     elif expect == Status.READY:
         # What was made with the step that is undone; what was made before it stays made.
-        order.lines.filter(made_at=before).update(made_at=None, made=[])
+        lines = list(order.lines.filter(made_at=before))
+        for line in lines:
+            by_stations = set(line.made) >= set(stations_of(line))
+            line.made, line.made_at = line.made[:-1] if by_stations else line.made, None
+        OrderLine.objects.bulk_update(lines, ["made", "made_at"])
     return order
 
 

@@ -7,16 +7,10 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ordering.models import Order, OrderEvent, OrderLine, Station, Status
+from ordering.models import Order, OrderEvent, OrderLine, Status
 from ordering.orders.errors import NotPossibleError
 from ordering.orders.history import move
-from ordering.orders.moving import moved_meanwhile
-
-
-def stations_of(line: OrderLine) -> list[str]:
-    """Where a line is made: each part of a combo at its own station. What says none is made at the grill."""
-    parts = [choice.get("station") or line.station for choice in line.choices if choice.get("part")]
-    return list(dict.fromkeys(station or str(Station.GRILL) for station in parts or [line.station]))
+from ordering.orders.moving import moved_meanwhile, stations_of
 
 
 @transaction.atomic

@@ -1,16 +1,17 @@
 """The shop alone, at the root."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from ordering import conf
+from ordering.site.sign_in import StaffSignIn
 
 admin.site.site_header = admin.site.site_title = conf.shop_name()
 
 urlpatterns = [
-    path("kitchen/sign-in/", LoginView.as_view(template_name="site/sign_in.html"), name="sign-in"),
+    path("kitchen/sign-in/", StaffSignIn.as_view(), name="sign-in"),
     path("kitchen/sign-out/", LogoutView.as_view(), name="sign-out"),
     path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
     path("admin/", admin.site.urls),

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
+from ordering import cart as carts
 from ordering import conf, guessing, selectors
 from ordering.access import client_address, customer_of
 from ordering.methods import post_only
@@ -76,11 +77,11 @@ def sign_up(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @own_accounts
 def sign_in(request: HttpRequest) -> HttpResponse:
+    who = (client_address(request), request.POST.get("username", "").strip().lower()[:254])
+    if request.method == "POST" and guessing.is_held(*who):  # and nothing is hashed
+        unbound = AuthenticationForm(request)
+        return _page(request, "sign_in", unbound, _("Too many tries. Wait a minute, then try again."), status=429)
     form = AuthenticationForm(request, data=_lowered(request) if request.method == "POST" else None)
-    who = (client_address(request), request.POST.get("username", "").strip().lower())
-    if request.method == "POST" and guessing.is_held(*who):
-        form.errors.clear()
-        return _page(request, "sign_in", form, _("Too many tries. Wait a minute, then try again."), status=429)
     if request.method == "POST" and form.is_valid():
         login(request, form.get_user())
         return HttpResponseRedirect(_next(request))
@@ -95,7 +96,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @own_accounts
 def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)
-    return HttpResponseRedirect(reverse("ordering:menu"))
+    response = HttpResponseRedirect(reverse("ordering:menu"))
+    basket = carts.load(request)
+    basket.recent = []  # who comes next at this browser has not ordered that
+    carts.save(response, basket, request=request)
+    return response
 
 
 @require_safe

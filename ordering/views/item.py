@@ -49,7 +49,8 @@ def item(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _put(request: HttpRequest, basket: Cart, found: MenuItem, dish: Dish) -> HttpResponse:
-    old = _line_in(basket, dish, request.POST.get("edit", ""))
+    edited = request.POST.get("edit", "")
+    old = _line_in(basket, dish, edited)
     number = request.POST.get("quantity", "1")
     quantity = int(number) if re.fullmatch("[0-9]{1,4}", number) else 0
     line = Line(dish.slug, quantity, _picked(request, dish))
@@ -60,12 +61,14 @@ def _put(request: HttpRequest, basket: Cart, found: MenuItem, dish: Dish) -> Htt
         before = dict(basket.quantities)
         if old:
             basket.set(old, 0)
+        elif edited:  # saved once more, by the way back: the line that came of it is replaced, not added to
+            basket.set(line, 0)
         if problem := add(basket, dish, line, quantity):
             basket.quantities = before
             problems.append(problem)
     if problems:
         return _page(request, basket, found, dish, line, old, problems)
-    response = HttpResponseRedirect(reverse("ordering:cart") if old else f"{reverse('ordering:menu')}#{dish.slug}")
+    response = HttpResponseRedirect(reverse("ordering:cart") if edited else f"{reverse('ordering:menu')}#{dish.slug}")
     carts.save(response, basket, request=request)
     return response
 

@@ -76,6 +76,10 @@ def _excluded(node: Node, axes: dict[str, list[Node]], report: Report) -> list[d
     if node.kind != "list":
         report.add(node, "wrong-type", f"expected a list of combinations, found {node.described}")
         return []
+    if len(node.items) > MAX_COMBINATIONS:
+        message = f"{len(node.items):,} combinations are excluded, at most {MAX_COMBINATIONS} can be"
+        report.add(node, "matrix-explosion", message, "name what several have in common")
+        return []
     found = []
     for item in node.items:
         pairs = read_pairs(item, STAGE.keys["matrix"].shape, report) or {}

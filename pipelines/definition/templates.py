@@ -6,6 +6,7 @@ A value that comes from an input keeps the place where the input was given, so a
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -45,11 +46,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`inputs` maps each input to its default, None for a required one."""
+    """`inputs` maps each input to its default, None for a required one; `required` and `defaults` are the same, sorted
+    out once for all who use it."""
 
     name: str
     inputs: Mapping[str, Node | None]
     keys: Mapping[str, tuple[Node, Node]]
+    required: tuple[str, ...]
+    defaults: dict[str, Node]
 
 
 def read_templates(node: Node | None, report: Report, known: Mapping[str, Collection[str]]) -> dict[str, Template]:
@@ -70,7 +74,9 @@ def read_templates(node: Node | None, report: Report, known: Mapping[str, Collec
         scopes = {**known, "inputs": tuple(inputs), "matrix": matrix}
         for _, body in keys.values():
             check_placeholders(body, scopes, report)
-        found[name] = Template(name, inputs, keys)
+        required = tuple(one for one, default in inputs.items() if default is None)
+        defaults = {one: default for one, default in inputs.items() if default is not None}
+        found[name] = Template(name, inputs, keys, required, defaults)
     return found
 
 
@@ -134,21 +140,22 @@ def fill_inputs(stage: Node, template: Template, report: Report, budget: Budget)
     given_node = stage.get("inputs")
     shape = TEMPLATE.keys["inputs"].shape
     pairs = (read_pairs(given_node, shape, report) or {}) if given_node else {}
-    values = {name: default for name, default in template.inputs.items() if default is not None}
+    given: dict[str, Node] = {}
     for name, (key, value) in pairs.items():
         if name in template.inputs:
-            values[name] = value
+            given[name] = value
         else:
             report.unknown(key, "unknown-input", f"input of {shown(template.name)}", name, template.inputs)
-    for name in template.inputs:
-        if name not in values:
+    budget.spend(stage, len(template.required))
+    for name in template.required:
+        if name not in given:
             place = given_node or stage.get("use") or stage
             report.add(place, "missing-input", f"the template {shown(template.name)} needs the input {shown(name)}")
     # The inputs themselves go: an input that mentions an input would be filled in with itself.
     body = Node("map", stage.line, stage.column)
     body.items = [pair for pair in stage.items if pair[0].text not in ("inputs", "use")]
     body.size = _size(body)
-    return substitute(body, "inputs", values, report, budget)
+    return substitute(body, "inputs", ChainMap(given, template.defaults), report, budget)
 
 
 def substitute(node: Node, scope: str, values: Mapping[str, Node], report: Report, budget: Budget) -> Node:

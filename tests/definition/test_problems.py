@@ -47,6 +47,18 @@ CASES = {
         "name: a\n---\nname: b\n",
         (2, 1, "a second YAML document begins here", "keep one document in a file", "documents"),
     ),
+    "more excluded than there can be": (
+        "name: shop\nstages:\n- {name: a, kind: noop, owner: dev, matrix: {v: [1, 2], exclude: ["
+        + "{v: 1}, " * 256
+        + "{v: 2}]}}\n",
+        (
+            3,
+            66,
+            "257 combinations are excluded, at most 256 can be",
+            "name what several have in common",
+            "matrix-explosion",
+        ),
+    ),
     "a NUL by its escape": (
         'name: shop\nstages:\n- {name: a, kind: noop, owner: dev, title: "b\\0c"}\n',
         (3, 44, "the text holds the character U+0000", "remove it", "encoding"),

@@ -9,6 +9,7 @@ import pytest
 from django.db import DataError
 
 from pipelines import runs
+from pipelines.engines.local import intake
 from pipelines.engines.local.intake import FetchFailed, everybody, not_triggered, read_commit
 from pipelines.executors.source import RefusedInputError
 from pipelines.models import Delivery, Run
@@ -93,6 +94,14 @@ def test_what_no_database_takes_is_not_tried_for_ever(origin, pipeline, working,
     delivery = Delivery.objects.get()
     assert (delivery.open, delivery.tries) == (False, 1)
     assert delivery.note == "it could not be stored: \\u0000 cannot be converted to text."
+
+
+def test_a_push_of_more_than_can_be_compared_counts_as_one_that_touches_something(monkeypatch):
+    text = b"name: demo\non: {paths: ['src/**', 'lib/**']}\nstages: [{name: a, kind: noop, owner: dev}]\n"
+    files = [f"doc/{n}" for n in range(100)]
+    assert not_triggered(text, "refs/heads/main", files) == "none of the changed files matches the path triggers"
+    monkeypatch.setattr(intake, "MOST_COMPARED", 99 * 2 * 4)
+    assert not_triggered(text, "refs/heads/main", files) == ""
 
 
 def test_author_and_committer_are_both_known(origin, pipeline):

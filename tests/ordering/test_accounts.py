@@ -1,10 +1,15 @@
 """Customers with an account: history and the same again. Guests are in test_customer_pages."""
 
 import pytest
+from django.http import HttpResponse
+from django.test import RequestFactory
 from django.urls import reverse
 
-from ordering import guessing, orders
+from ordering import cart as carts
+from ordering import conf, guessing, orders
+from ordering.cart import Cart
 from ordering.models import MenuItem, Order
+from ordering.site.sign_in import StaffSignIn
 from ordering.terms import Terms
 from ordering.wishes import Wish, plain_lines
 
@@ -124,3 +129,32 @@ def test_history_is_two_queries_however_long(client, django_user_model, django_a
         buy(ada, {"fries": 1, "cola": 1}, f"key-of-ada-{number}")
     with django_assert_max_num_queries(4):  # the session, its user, orders and lines
         client.get(reverse("ordering:account"))
+
+
+def test_a_name_that_is_held_costs_no_hashing(client, monkeypatch):
+    who = {"username": "ada@example.com", "password": "wrong"}
+    for _ in range(guessing.ALLOWED):
+        client.post(reverse("ordering:sign-in"), who)
+    monkeypatch.setattr("django.contrib.auth.forms.authenticate", None)
+    assert client.post(reverse("ordering:sign-in"), who).status_code == 429
+
+
+def test_who_comes_next_at_a_browser_finds_nobodys_order(client):
+    sign_up(client)
+    basket = Cart(recent=[(7, "a-token-of-ada")])
+    client.cookies[conf.cart_cookie()] = ""
+    response = HttpResponse()
+    carts.save(response, basket, request=RequestFactory().get("/"))
+    client.cookies.update(response.cookies)
+    assert "a-token-of-ada" in client.get(reverse("ordering:menu")).content.decode()
+    client.post(reverse("ordering:sign-out"))
+    assert "a-token-of-ada" not in client.get(reverse("ordering:menu")).content.decode()
+
+
+def test_staff_guess_no_faster_than_customers():
+    tries = []
+    for _ in range(guessing.ALLOWED + 1):
+        request = RequestFactory().post("/kitchen/sign-in/", {"username": "boss", "password": "wrong"})
+        request._dont_enforce_csrf_checks = True
+        tries.append(StaffSignIn.as_view()(request).status_code)
+    assert tries == [200] * guessing.ALLOWED + [429]

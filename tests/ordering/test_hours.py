@@ -54,6 +54,24 @@ def test_the_next_opening_looks_over_closed_days():
     assert Calendar(BERLIN, {0: ()}).opens_next(berlin(5, 12)) is None
 
 
+def test_a_night_is_sold_to_its_end_and_a_day_of_many_times_to_its_last():
+    calendar = Calendar(BERLIN, WEEK)
+    late = calendar.slots(first=berlin(10, 23, 50), days=0, minutes=30)
+    assert late == [berlin(11, 0), berlin(11, 0, 30), berlin(11, 1), berlin(11, 1, 30)]
+    assert calendar.slots(first=berlin(11, 0, 40), days=0, minutes=30) == [berlin(11, 1), berlin(11, 1, 30)]
+
+
+@pytest.mark.django_db
+def test_every_time_that_is_sold_is_offered():
+    OpeningHours.objects.bulk_create(
+        OpeningHours(weekday=day, opens=dt.time(11), closes=dt.time(22)) for day in range(7)
+    )
+    ShopState.objects.update_or_create(pk=1, defaults={"days_ahead": 7, "slot_minutes": 15})
+    shop = pickup.hours()
+    assert len(shop.slots()) > 300
+    assert [slot.starts_at for slot in pickup.offered(shop)] == shop.slots()
+
+
 def test_without_hours_it_is_always_open_and_never_closes():
     calendar = Calendar(BERLIN)
     assert calendar.is_open(berlin(5, 3))

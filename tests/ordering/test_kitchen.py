@@ -220,6 +220,20 @@ def test_a_whole_order_that_was_ready_by_mistake_is_made_again_by_its_stations(c
     assert order.status == "ready"
 
 
+def test_of_a_combo_only_the_last_stations_part_is_undone(place):
+    order = place({"smash-meal": 1})
+    stations = orders.stations_of(order.lines.get())
+    for station in stations:
+        orders.make(order=order, station=station, actor="chef")
+    order.refresh_from_db()
+    assert order.status == "ready"
+    orders.undo(order=order, expect="ready", actor="chef")
+    assert order.lines.get().made == stations[:-1]
+    orders.make(order=order, station=stations[-1], actor="chef")
+    order.refresh_from_db()
+    assert order.status == "ready"
+
+
 def test_parts_of_a_combo_are_made_at_their_own_stations(place):
     order = place({"classic-smash": 1})
     line = order.lines.get()

@@ -130,6 +130,22 @@ def test_a_line_of_the_cart_can_be_changed(client, menu):
     assert "€50.70" in text(client.get(reverse("ordering:cart")))
 
 
+def test_a_change_that_is_saved_again_by_the_way_back_adds_nothing(client, menu):
+    client.post(dish("classic-smash"), {"quantity": "1"})
+    change = {"quantity": "1", "pick-extras": ["bacon"], "edit": "classic-smash"}
+    for _ in range(2):
+        assert client.post(dish("classic-smash"), change)["Location"] == reverse("ordering:cart")
+        assert in_cart(client) == ["classic-smash;extras=bacon"]
+    assert "€10.70" in text(client.get(reverse("ordering:cart")))
+
+
+def test_thousands_of_choices_are_no_line(client, menu):
+    many = ";".join(f"a{n}=c" for n in range(9_000))
+    response = client.post(reverse("ordering:change-cart"), {"add": f"fries;{many}"})
+    assert response.status_code == 409
+    assert in_cart(client) == []
+
+
 def choices_of_meal():
     return {"quantity": "1", "pick-burger": "bacon-stack", "pick-side": "coleslaw", "pick-drink": "lemonade"}
 
