@@ -20,6 +20,7 @@ from ordering.pricing import Dish
 
 # A board is for the eye: more cards in one column than this help nobody.
 MAX_CARDS = 60
+MAX_LOOKED_AT = 600  # among so many orders a station finds its own
 # How long a finished order stays on the board, where it can be undone.
 DONE_FOR = dt.timedelta(minutes=15)
 MAX_DONE = 8
@@ -89,18 +90,16 @@ def board(station: str = "", *, now: dt.datetime | None = None) -> Board:
         Status.PREPARING: Order.objects.filter(status=Status.PREPARING),
         Status.READY: Order.objects.filter(status=Status.READY),
     }
-    found = {status: list(orders.order_by("placed_at")[: MAX_CARDS + 1]) for status, orders in waiting.items()}
+    most = MAX_LOOKED_AT if station else MAX_CARDS
+    found = {status: list(orders.order_by("placed_at")[: most + 1]) for status, orders in waiting.items()}
     everything = [order for orders in found.values() for order in orders]
     prefetch_related_objects(everything, "lines")
     dishes = dishes_of(line for order in everything for line in order.lines.all())
     tickets = {
-        status: [_ticket(order, station, state, now, dishes) for order in orders[:MAX_CARDS]]
+        status: [_ticket(order, station, state, now, dishes) for order in orders[:most]]
         for status, orders in found.items()
     }
-    more = {
-        status: waiting[status].count() - MAX_CARDS if len(orders) > MAX_CARDS else 0
-        for status, orders in found.items()
-    }
+    more = {status: waiting[status].count() - most if len(orders) > most else 0 for status, orders in found.items()}
     return Board(
         station=station,
         columns=_of_station(tickets, more) if station else _of_kitchen(tickets, more),
@@ -162,8 +161,9 @@ def _of_station(tickets: dict[Status, list[Ticket]], more: dict[Status, int]) ->
     made = [ticket for status in (Status.PREPARING, Status.READY) for ticket in mine[status] if ticket.made_here]
     to_make.sort(key=lambda ticket: ticket.order.placed_at)
     made.sort(key=lambda ticket: ticket.order.status_since, reverse=True)
+    unseen = max(0, len(to_make) - MAX_CARDS) + more[Status.RECEIVED] + more[Status.PREPARING]
     return [
-        Column("to-make", _("To make"), to_make, more[Status.RECEIVED] + more[Status.PREPARING]),
+        Column("to-make", _("To make"), to_make[:MAX_CARDS], unseen),
         Column("made", _("Made"), made[:MAX_DONE]),
     ]
 

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
+from django.utils.http import escape_leading_slashes
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 from ordering import conf
@@ -48,7 +49,8 @@ class ShopLanguage:
     def _chosen(self, request: HttpRequest) -> HttpResponseBase:
         rest = request.GET.copy()
         language = str(rest.pop(PARAMETER)[-1])
-        response = HttpResponseRedirect(f"{request.path}?{rest.urlencode()}" if rest else request.path)
+        here = escape_leading_slashes(request.path)  # what begins with two is the address of another site
+        response = HttpResponseRedirect(f"{here}?{rest.urlencode()}" if rest else here)
         response.set_cookie(
             conf.language_cookie(),
             language,

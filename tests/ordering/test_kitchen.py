@@ -220,6 +220,17 @@ def test_a_whole_order_that_was_ready_by_mistake_is_made_again_by_its_stations(c
     assert order.status == "ready"
 
 
+def test_a_station_finds_its_own_behind_many_orders_of_others(place, monkeypatch):
+    monkeypatch.setattr(board, "MAX_CARDS", 2)
+    for _ in range(5):
+        place({"classic-smash": 1})
+    late = place({"cola": 1})
+    (to_make, _made) = board.board("drinks").columns
+    assert ([ticket.order.pk for ticket in to_make.tickets], to_make.more) == ([late.pk], 0)
+    (to_make, _made) = board.board("grill").columns
+    assert (len(to_make.tickets), to_make.more) == (2, 3)
+
+
 def test_of_a_combo_only_the_last_stations_part_is_undone(place):
     order = place({"smash-meal": 1})
     stations = orders.stations_of(order.lines.get())

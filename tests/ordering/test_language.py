@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from django.http import HttpResponse
+from django.test import RequestFactory
 from django.urls import reverse
 from django.utils import translation
 
 from ordering import money
+from ordering.language import ShopLanguage
 from tests.ordering import messages
 
 MENU = "ordering:menu"
@@ -58,6 +61,13 @@ def test_no_other_applications_words_take_the_place_of_the_shops(language):
 def test_money_is_written_as_the_language_does(language, amount, currency, expected):
     with translation.override(language):
         assert money.display(amount, currency) == expected
+
+
+def test_nobody_is_sent_to_another_site():
+    middleware = ShopLanguage(lambda _: HttpResponse())
+    request = RequestFactory().get(reverse(MENU), {"language": "de"})
+    request.path = "//evil.example/"
+    assert middleware._chosen(request)["Location"] == "/%2Fevil.example/"
 
 
 @pytest.mark.django_db
