@@ -16,7 +16,7 @@ from pathlib import Path
 
 from croniter import croniter
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 
 from . import runs
@@ -33,6 +33,7 @@ MOVE_LIMIT = 180  # characters of a delivery's name that tell a move
 CATCH_UP = timedelta(minutes=10)  # how late a scheduled run may start; earlier minutes are let go
 
 _free = threading.BoundedSemaphore(LOOKS)
+_looked_at: set[int] = set()  # pipelines of which a look is under way: the next one would know what this one began with
 
 
 class PollError(Exception):
@@ -49,10 +50,13 @@ def poll(now: datetime) -> list[threading.Thread]:
     due = [(pk, seen) for pk, seen, every in rows if seen is None or seen + timedelta(seconds=every) <= now]
     started = []
     for pk, seen in sorted(due, key=lambda one: one[1] or datetime.min.replace(tzinfo=UTC)):
+        if pk in _looked_at:
+            continue
         if not _free.acquire(blocking=False):
             break
         # Whoever changes the time looks; a sweeper that is being replaced may still be there.
         if Pipeline.objects.filter(pk=pk, polled_at=seen).update(polled_at=now):
+            _looked_at.add(pk)
             thread = threading.Thread(target=_look_and_release, args=(pk,), name=f"poll-{pk}", daemon=True)
             thread.start()
             started.append(thread)
@@ -68,6 +72,7 @@ def _look_and_release(pipeline: int) -> None:
         log.exception("Pipeline %s could not be polled", pipeline)
     finally:
         connection.close()
+        _looked_at.discard(pipeline)
         _free.release()
 
 
@@ -108,13 +113,15 @@ def _announce(pipeline: Pipeline, ref: str, commit: str, before: str) -> bool:
     if len(move) > MOVE_LIMIT:
         move = hashlib.sha256(move.encode()).hexdigest()
     announced = Delivery.objects.filter(pipeline=pipeline, provider="poll", ref=ref).order_by("-id")
-    last = announced.values_list("delivery", flat=True).first() or ""
-    if last == move or last.startswith(f"{move}~"):
-        return False
-    times = announced.filter(Q(delivery=move) | Q(delivery__startswith=f"{move}~")).count()
-    push = runs.Push(ref=ref, commit=commit)
-    _, created = runs.receive(pipeline, push, provider="poll", delivery=f"{move}~{times + 1}" if times else move)
-    return created
+    with transaction.atomic():
+        Pipeline.objects.select_for_update().get(pk=pipeline.pk)  # two sweepers may look at once, on two machines
+        last = announced.values_list("delivery", flat=True).first() or ""
+        if last == move or last.startswith(f"{move}~"):
+            return False
+        times = announced.filter(Q(delivery=move) | Q(delivery__startswith=f"{move}~")).count()
+        push = runs.Push(ref=ref, commit=commit)
+        _, created = runs.receive(pipeline, push, provider="poll", delivery=f"{move}~{times + 1}" if times else move)
+        return created
 
 
 def _note(pipeline: Pipeline, problem: str) -> None:

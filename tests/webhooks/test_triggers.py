@@ -126,6 +126,7 @@ class Unstarted:
 
     def start(self) -> None:
         self.started.append(self.pipeline)
+        triggers._looked_at.discard(self.pipeline)
         triggers._free.release()
 
 
@@ -220,3 +221,24 @@ def test_a_scheduled_run_is_of_the_newest_commit(pipeline, repository, checkout,
     working()
     run = Run.objects.get()
     assert (run.commit, run.trigger) == (commit, "schedule")
+
+
+def test_a_look_that_takes_longer_than_its_time_is_waited_for(pipeline, monkeypatch):
+    """The next one would know the heads that this one began with, and announce every move once more."""
+    monkeypatch.setattr(triggers.threading, "Thread", Unstarted)
+    monkeypatch.setattr(triggers, "_looked_at", {pipeline.pk})
+    Unstarted.started.clear()
+    Pipeline.objects.update(poll_seconds=10)
+    assert not triggers.poll(NOW)
+    triggers._looked_at.clear()
+    assert triggers.poll(NOW)
+
+
+def test_two_sweepers_that_look_at_once_announce_a_move_once(pipeline, checkout):
+    triggers.look(pipeline.pk)
+    commit_and_push(checkout, "HEAD:slow")
+    before = Pipeline.objects.get(pk=pipeline.pk).heads
+    assert triggers.look(pipeline.pk) == 1
+    Pipeline.objects.update(heads=before)
+    assert triggers.look(pipeline.pk) == 0
+    assert Delivery.objects.filter(ref="refs/heads/slow").count() == 1
