@@ -17,7 +17,7 @@ from ordering import conf, food, language, money
 
 
 class MinorUnitsField(forms.DecimalField):
-    """An amount that is typed as 8.90 and kept as 890."""
+    """An amount that is typed as 8.90 or 8,90 and kept as 890."""
 
     def __init__(self, **options: Any) -> None:
         places = money.digits(conf.currency())
@@ -27,6 +27,10 @@ class MinorUnitsField(forms.DecimalField):
 
     def prepare_value(self, value: Any) -> Any:
         return (Decimal(value) / self._one).quantize(self._smallest) if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> Any:
+        # A comma is what half of the world types; nobody types thousands here.
+        return super().to_python(value.replace(",", ".") if isinstance(value, str) else value)
 
     def clean(self, value: Any) -> Any:
         amount = super().clean(value)

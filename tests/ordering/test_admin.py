@@ -67,9 +67,11 @@ def test_prices_are_typed_as_people_write_them(staff, menu):
     response = staff.post(address("menuitem_change", menu["cola"].pk), form | {"price": ["3.45"]})
     assert response.status_code == 302, response.content.decode()
     assert MenuItem.objects.get(slug="cola").price == 345
+    assert staff.post(address("menuitem_change", menu["cola"].pk), form | {"price": ["3,55"]}).status_code == 302
+    assert MenuItem.objects.get(slug="cola").price == 355
 
 
-@pytest.mark.parametrize("price", ["-1", "0", "3.999", "a lot", "99999999"])
+@pytest.mark.parametrize("price", ["-1", "0", "3.999", "3,999", "1.234,50", "a lot", "99999999"])
 def test_a_price_that_cannot_be_is_refused(staff, menu, price):
     form = fields(staff.get(address("menuitem_change", menu["cola"].pk)))
     assert staff.post(address("menuitem_change", menu["cola"].pk), form | {"price": [price]}).status_code == 200
