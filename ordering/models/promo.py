@@ -40,7 +40,6 @@ class PromoCode(models.Model):
         return self.code
 
     def clean(self) -> None:
-        self.code = self.code.upper()
         if self.kind == self.Kind.PERCENT and self.value > 100:
             raise ValidationError({"value": _("More than 100 percent cannot be taken off.")})
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
